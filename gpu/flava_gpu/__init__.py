@@ -1,0 +1,1 @@
+"""FLAVA on PyTorch: data, objectives, training, evaluation and export for flava-edge."""

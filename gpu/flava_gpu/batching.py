@@ -1,0 +1,90 @@
+"""What one update sees: concepts, pictures, captions and glosses, drawn from a generator of that update alone.
+
+A batch depends on the seed and the update's number only, so a resumed run draws what the first would have drawn.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from flava_gpu.config import CaptionsConfig
+from flava_gpu.pairs import Pairs
+from flava_gpu.vocabulary import MASK_ID, PAD_ID, SPECIAL_TOKENS
+
+IGNORE_INDEX = -100  # FlavaConfig.ce_ignore_index
+TEMPLATES = ("a picture of {}", "an icon of {}", "{} emoji", "a drawing of {}", "the {} symbol", "this is {}")
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    input_ids: Tensor  # int64 [batch, seq_len], right-padded
+    attention_mask: Tensor  # int64 [batch, seq_len], 1 = attend
+
+
+class PairSampler:
+    """Draws batches of distinct concepts, each with one picture and one caption."""
+
+    def __init__(self, pairs: Pairs, config: CaptionsConfig) -> None:
+        self.pairs = pairs
+        self.config = config
+        self.plain = pairs.by_concept(skin_tone=False)
+        self.toned = pairs.by_concept(skin_tone=True)
+        self.concepts = sorted(self.plain)
+
+    def draw(self, batch_size: int, rng: random.Random) -> tuple[Tensor, list[str]]:
+        """Pictures uint8 [batch, 4, side, side] and their captions."""
+        chosen = rng.sample(self.concepts, batch_size)
+        indices = [rng.choice(self._pictures(concept, rng)) for concept in chosen]
+        return self.pairs.images[indices], [self._caption(concept, rng) for concept in chosen]
+
+    def _pictures(self, concept: str, rng: random.Random) -> list[int]:
+        use_toned = concept in self.toned and rng.random() < self.config.skin
+        return self.toned[concept] if use_toned else self.plain[concept]
+
+    def _caption(self, concept: str, rng: random.Random) -> str:
+        name, *keywords = self.pairs.captions[concept]
+        caption = name
+        if keywords and rng.random() >= self.config.name:
+            some = rng.sample(keywords, min(len(keywords), rng.randint(1, 3)))
+            caption = ", ".join([name, *some] if rng.random() < 0.5 else some)
+        return rng.choice(TEMPLATES).format(caption) if rng.random() < self.config.template else caption
+
+
+def encode_texts(tokenizer: Tokenizer, texts: list[str], max_length: int) -> TextBatch:
+    """Token ids cut to `max_length` with the last [SEP] kept, padded to the longest."""
+    rows: list[list[int]] = []
+    for encoding in tokenizer.encode_batch(texts):
+        ids = encoding.ids
+        rows.append(ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]])
+    width = max(len(row) for row in rows)
+    input_ids = torch.full((len(rows), width), PAD_ID)
+    for index, row in enumerate(rows):
+        input_ids[index, : len(row)] = torch.tensor(row)
+    return TextBatch(input_ids, (input_ids != PAD_ID).long())
+
+
+def mask_tokens(
+    batch: TextBatch, probability: float, vocab_size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """BERT's masking: of the chosen positions 80 % [MASK], 10 % a random word piece, 10 % unchanged.
+
+    Returns masked input ids and labels, int64 [batch, seq_len], labels -100 where nothing is predicted. Special tokens
+    are never chosen; every row with a word has at least one label, since a batch without labels has no mean loss.
+    """
+    input_ids = batch.input_ids
+    eligible = input_ids >= len(SPECIAL_TOKENS)
+    scores = torch.rand(input_ids.shape, generator=generator).masked_fill(~eligible, 2.0)
+    chosen = scores < probability
+    lowest = torch.zeros_like(chosen).scatter_(1, scores.argmin(dim=1, keepdim=True), True)
+    chosen = torch.where(chosen.any(dim=1, keepdim=True), chosen, lowest) & eligible
+    labels = torch.where(chosen, input_ids, IGNORE_INDEX)
+    action = torch.rand(input_ids.shape, generator=generator)
+    words = torch.randint(len(SPECIAL_TOKENS), vocab_size, input_ids.shape, generator=generator)
+    masked = torch.where(chosen & (action < 0.8), MASK_ID, input_ids)
+    masked = torch.where(chosen & (action >= 0.9), words, masked)
+    return masked, labels

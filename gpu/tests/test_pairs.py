@@ -1,0 +1,36 @@
+"""Selecting pictures: splits stay apart, and a leak is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flava_gpu.pairs import held_out_names, load_pairs
+from tests.tiny import SHAPES, row, write_data
+
+
+def test_training_pictures_are_train_styles_and_train_concepts_only(tmp_path: Path) -> None:
+    pairs = load_pairs(write_data(tmp_path), "train-style", "train")
+    assert len(pairs.images) == 2 * len(SHAPES)
+    assert set(pairs.names.values()) == set(SHAPES)
+    assert pairs.images.shape[1:] == (4, 16, 16)
+
+
+def test_a_held_out_family_in_a_training_selection_is_refused(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    leaked = {**row("ink/00.png", "leak", "99", "ink", "train-style", "train"), "family": "11"}
+    with (data / "pairs.jsonl").open("a") as file:
+        file.write(json.dumps(leaked) + "\n")
+    with pytest.raises(ValueError, match="held-out family"):
+        load_pairs(data, "train-style", "train")
+
+
+def test_held_out_names_are_those_of_dev_and_test_concepts(tmp_path: Path) -> None:
+    assert held_out_names(write_data(tmp_path)) == {"held", "kept"}
+
+
+def test_missing_data_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="npm run data"):
+        load_pairs(tmp_path, "train-style", "train")

@@ -1,0 +1,98 @@
+"""Training as its users run it: from start to checkpoint, and through a kill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import FlavaForPreTraining
+
+from flava_gpu.config import load_config
+from flava_gpu.curves import read_curves
+from flava_gpu.train import learning_rate
+from tests.tiny import SHIPPED, tiny_config, write_config, write_data
+
+GPU = Path(__file__).parents[1]
+
+
+def command(config: Path, runs: Path) -> list[str]:
+    return [sys.executable, "-m", "flava_gpu.train", "--config", str(config), "--runs", str(runs)]
+
+
+def train(config: Path, runs: Path) -> None:
+    subprocess.run(command(config, runs), check=True, cwd=GPU, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    write_data(folder / "data")
+    train(write_config(folder / "c.yaml", tiny_config(folder / "data", folder / "out")), folder / "runs")
+    return folder
+
+
+def test_a_run_leaves_a_checkpoint_that_transformers_loads_whole(finished: Path) -> None:
+    model, info = FlavaForPreTraining.from_pretrained(finished / "out", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    weights = load_file(finished / "out" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+
+
+def test_a_run_records_config_seed_versions_data_and_metrics(finished: Path) -> None:
+    record = json.loads((finished / "out" / "training.json").read_text())
+    assert record["data_manifest"] == "tiny"
+    assert record["config"]["seed"] == 0
+    assert set(record["versions"]) == {"python", "torch", "transformers", "tokenizers"}
+    assert set(record["metrics"]) == {"dev_style", "dev_concepts"}
+    assert (finished / "out" / "curves.png").stat().st_size > 1000
+    points = read_curves(finished / "out" / "curves.jsonl")
+    assert {"contrastive", "mlm", "mmm_text", "itm"} <= set(points[-1]) | set(points[-2])
+
+
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", tiny_config(finished / "data", tmp_path / "out"))
+    state = tmp_path / "runs" / "tiny" / "state.pt"
+    process = subprocess.Popen(
+        command(config, tmp_path / "runs"), cwd=GPU, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out").exists()
+    train(config, tmp_path / "runs")
+    expected = load_file(finished / "out" / "model.safetensors")
+    resumed = load_file(tmp_path / "out" / "model.safetensors")
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_a_run_on_other_data_is_refused(finished: Path) -> None:
+    manifest = finished / "data" / "manifest.json"
+    manifest.write_text(json.dumps({"hash": "other"}))
+    try:
+        result = subprocess.run(
+            command(finished / "c.yaml", finished / "runs"), cwd=GPU, capture_output=True, text=True
+        )
+    finally:
+        manifest.write_text(json.dumps({"hash": "tiny"}))
+    assert result.returncode != 0
+    assert "started on other data" in result.stderr
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
+    config = load_config(SHIPPED)
+    peak, updates = config.optimization.learning_rate, config.optimization.updates
+    rates = [learning_rate(update, config) for update in range(updates)]
+    assert rates[0] == pytest.approx(peak / config.optimization.warmup_updates)
+    assert max(rates) == pytest.approx(peak)
+    assert rates.index(max(rates)) <= config.optimization.warmup_updates
+    assert rates[-1] < peak * 1e-5
