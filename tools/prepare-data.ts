@@ -1,0 +1,146 @@
+// `npm run data`: builds the emoji set from pinned packages into data/emoji: pairs.jsonl, glosses.jsonl, images/,
+// contact/ and manifest.json. Same result on every run; a killed run goes on where it stopped.
+
+import { readFile, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+
+import { drawSheet, planSheets } from './data/contact-sheet.ts'
+import { countRows, formatCounts } from './data/counts.ts'
+import { buildEmojiSet, type EmojiSet } from './data/emoji-set.ts'
+import { DataSetChangedError, RenderError } from './data/errors.ts'
+import { fetchPackage } from './data/fetch-package.ts'
+import { hashOfImages, hashOfParts, sha256, toJsonLines, type DataManifest, type SetParts } from './data/manifest.ts'
+import { openPackage, type PackageFiles } from './data/package-files.ts'
+import { prepareOpenclipart } from './data/openclipart.ts'
+import { readExpectedRows, readPackagePins, type PinnedPackage } from './data/pins.ts'
+import { startProgress } from './data/progress.ts'
+import { EMOJI_RECIPE, IMAGE_SIZE_PX, RENDERER, renderImages } from './data/render.ts'
+import type { PairRow } from './data/rows.ts'
+import { writeFileAtomically } from './data/write-file.ts'
+import { AppError } from '../src/errors.ts'
+
+const REPOSITORY = resolve(import.meta.dirname, '..')
+const CACHE_DIR = join(REPOSITORY, 'data/cache')
+
+const USAGE = `usage: node tools/prepare-data.ts [--with openclipart] [--out data/emoji]
+
+  --with openclipart   add the public-domain clip art of Debian's openclipart-svg (needs apt-get and dpkg-deb)
+  --out <folder>       where the data set goes (default: data/emoji)`
+
+const flagsSchema = z.strictObject({
+  with: z.array(z.enum(['openclipart'])).default([]),
+  out: z.string().default(join(REPOSITORY, 'data/emoji')),
+  help: z.boolean().default(false),
+})
+
+async function prepare(outDir: string, withOpenclipart: boolean): Promise<void> {
+  const startedMs = Date.now()
+  const pins = readPackagePins()
+  const set = buildEmojiSet(await openPackages(pins))
+  const pairs = toJsonLines(set.rows)
+  const glosses = toJsonLines(set.glosses)
+  checkFrozen('pairs.jsonl', pairs, readExpectedRows().pairsSha256)
+  checkFrozen('glosses.jsonl', glosses, readExpectedRows().glossesSha256)
+  await writeFileAtomically(join(outDir, 'pairs.jsonl'), pairs)
+  await writeFileAtomically(join(outDir, 'glosses.jsonl'), glosses)
+  const images = await renderEmoji(set, outDir)
+  const parts: SetParts = { pairs: sha256(pairs), glosses: sha256(glosses), images: hashOfImages(images) }
+  const manifest: DataManifest = {
+    format_version: 1,
+    hash: hashOfParts({ ...parts }),
+    parts,
+    renderer: RENDERER,
+    image_size_px: IMAGE_SIZE_PX,
+    packages: pins,
+    counts: countRows(set.rows),
+    glosses: set.glosses.length,
+  }
+  await writeContactSheets(set.rows, outDir, manifest.hash)
+  if (withOpenclipart) manifest.openclipart = await prepareOpenclipart(set.rows, outDir, CACHE_DIR)
+  // Without the option, rows of an earlier run must not look like part of this one; its pictures stay for the next.
+  else await rm(join(outDir, 'openclipart.jsonl'), { force: true })
+  await writeFileAtomically(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`)
+  printSummary(manifest, outDir, Date.now() - startedMs)
+}
+
+async function openPackages(pins: readonly PinnedPackage[]): Promise<Map<string, PackageFiles>> {
+  const progress = startProgress('packages', pins.length)
+  const packages = new Map<string, PackageFiles>()
+  for (const pin of pins) {
+    packages.set(pin.name, openPackage(pin.name, await fetchPackage(pin, CACHE_DIR)))
+    progress.update(packages.size)
+  }
+  progress.stop()
+  return packages
+}
+
+async function renderEmoji({ jobs }: EmojiSet, outDir: string): Promise<Map<string, string>> {
+  const progress = startProgress('pictures', jobs.length)
+  const target = { imagesDir: join(outDir, 'images'), ledgerPath: join(outDir, 'rendered.tsv') }
+  const rendered = await renderImages(jobs, EMOJI_RECIPE, { ...target, onDone: progress.update })
+  progress.stop()
+  const images = new Map<string, string>()
+  for (const [image, outcome] of rendered) {
+    if ('skipped' in outcome) throw new RenderError(`${image}: expected a picture, it is ${outcome.skipped}`)
+    images.set(image, outcome.png)
+  }
+  return images
+}
+
+/** Sheets are drawn again only when the data set is another one. */
+async function writeContactSheets(rows: readonly PairRow[], outDir: string, hash: string): Promise<void> {
+  const stampPath = join(outDir, 'contact/hash.txt')
+  if ((await readFile(stampPath, 'utf8').catch(() => '')).trim() === hash) return
+  const sheets = planSheets(rows)
+  const progress = startProgress('contact sheets', sheets.length)
+  for (const [i, sheet] of sheets.entries()) {
+    await writeFileAtomically(
+      join(outDir, 'contact', `${sheet.name}.png`),
+      await drawSheet(sheet, join(outDir, 'images')),
+    )
+    progress.update(i + 1)
+  }
+  progress.stop()
+  await writeFileAtomically(stampPath, `${hash}\n`)
+}
+
+function checkFrozen(file: string, content: string, expected: string): void {
+  const actual = sha256(content)
+  if (actual === expected) return
+  throw new DataSetChangedError(
+    `${file}: expected SHA-256 ${expected}, got ${actual}; pinned inputs gave other rows. ` +
+      'If the change is meant, put the new hash into tools/data/pins/expected-rows.json',
+  )
+}
+
+function printSummary({ hash, counts, glosses, openclipart }: DataManifest, outDir: string, elapsedMs: number): void {
+  console.log(formatCounts(counts))
+  console.log(`concepts ${JSON.stringify(counts.concepts)}  families ${JSON.stringify(counts.families)}`)
+  console.log(`training base images ${counts.train_base_images}  distinct captions ${counts.distinct_train_captions}`)
+  console.log(`glosses ${glosses}`)
+  if (openclipart) console.log(`openclipart ${openclipart.rows}, left out ${JSON.stringify(openclipart.left_out)}`)
+  console.log(`data set ${hash} in ${outDir}, ${(elapsedMs / 1000).toFixed(0)} s`)
+}
+
+function parseFlags(args: string[]): z.infer<typeof flagsSchema> {
+  const options = {
+    with: { type: 'string', multiple: true },
+    out: { type: 'string' },
+    help: { type: 'boolean' },
+  } as const
+  return flagsSchema.parse({ ...parseArgs({ args, options }).values })
+}
+
+try {
+  const flags = parseFlags(process.argv.slice(2))
+  if (flags.help) console.log(USAGE)
+  else await prepare(resolve(flags.out), flags.with.includes('openclipart'))
+} catch (error) {
+  const isUsage = error instanceof z.ZodError || (error instanceof TypeError && 'code' in error)
+  if (isUsage) console.error(`${error instanceof z.ZodError ? z.prettifyError(error) : error.message}\n\n${USAGE}`)
+  else if (error instanceof AppError) console.error(`${error.code}: ${error.message}`, error.cause ?? '')
+  else console.error(error)
+  process.exitCode = isUsage ? 2 : 1
+}
