@@ -85,6 +85,13 @@ class ObjectivesConfig:
 
 
 @dataclass(frozen=True)
+class FusionConfig:
+    updates: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class AugmentationConfig:
     rotation: float
     scale: tuple[float, float]
@@ -123,6 +130,7 @@ class TrainConfig:
     model: ModelConfig
     optimization: OptimizationConfig
     objectives: ObjectivesConfig
+    fusion: FusionConfig
     augmentation: AugmentationConfig
     captions: CaptionsConfig
     logging: LoggingConfig

@@ -62,6 +62,18 @@ def mlm_loss(model: FlavaForPreTraining, masked_ids: Tensor, attention_mask: Ten
     return _masked_cross_entropy(model.mlm_head, states, labels)
 
 
+def fused_states(model: FlavaForPreTraining, image: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
+    """Multimodal states after the final layer norm, [batch, 1 + image tokens + seq_len, hidden_size].
+
+    `image` [batch, 1 + patches, hidden_size] and `text` [batch, seq_len, hidden_size] are the unimodal states before their
+    final layer norms, which is what FLAVA's multimodal encoder takes.
+    """
+    flava = model.flava
+    fused = torch.cat([flava.image_to_mm_projection(image), flava.text_to_mm_projection(text)], dim=1)
+    image_mask = attention_mask.new_ones(len(image), 1 + image.shape[1])  # the multimodal CLS and every patch
+    return flava.multimodal_model(fused, attention_mask=torch.cat([image_mask, attention_mask], dim=1))[0]
+
+
 def multimodal_losses(
     model: FlavaForPreTraining,
     image: Tensor,
@@ -75,10 +87,7 @@ def multimodal_losses(
     `image` [batch, 1 + patches, hidden_size], `text` [batch, seq_len, hidden_size] of the masked words,
     `itm_labels` int64 [batch], 1 = match.
     """
-    flava = model.flava
-    fused = torch.cat([flava.image_to_mm_projection(image), flava.text_to_mm_projection(text)], dim=1)
-    image_mask = attention_mask.new_ones(len(image), 1 + image.shape[1])  # the multimodal CLS and every patch
-    states = flava.multimodal_model(fused, attention_mask=torch.cat([image_mask, attention_mask], dim=1))[0]
+    states = fused_states(model, image, text, attention_mask)
     itm = F.cross_entropy(model.itm_head(states).float(), itm_labels)
     matched = itm_labels == 1
     if not matched.any():

@@ -29,6 +29,7 @@ from flava_gpu.batching import PairSampler, encode_texts, mask_tokens
 from flava_gpu.checkpoint import export_checkpoint, load_state, save_state
 from flava_gpu.config import TrainConfig, load_config
 from flava_gpu.curves import Curves, plot_curves, read_curves
+from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.objectives import (
     contrastive_loss,
     image_embedding,
@@ -44,16 +45,24 @@ from flava_gpu.vocabulary import train_tokenizer
 
 log = logging.getLogger("flava_gpu.train")
 
+FUSION_WARMUP_UPDATES = 30
+
 
 def learning_rate(update: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to zero at the last update."""
-    optimization = config.optimization
+    """Linear warm-up, then a cosine to zero at the last joint update; the same again for the fusion updates."""
+    optimization, fusion = config.optimization, config.fusion
+    if update >= optimization.updates:
+        step = update - optimization.updates
+        warmup = min(1.0, (step + 1) / FUSION_WARMUP_UPDATES)
+        return fusion.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / fusion.updates))
     warmup = min(1.0, (update + 1) / optimization.warmup_updates)
     progress = max(0, update - optimization.warmup_updates) / (optimization.updates - optimization.warmup_updates)
     return optimization.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def loss_weights(config: TrainConfig) -> dict[str, float]:
+def loss_weights(update: int, config: TrainConfig) -> dict[str, float]:
+    if update >= config.optimization.updates:
+        return {"mmm_text": 1.0, "itm": 1.0}
     multimodal = config.objectives.multimodal_weight
     return {"contrastive": 1.0, "mmm_text": multimodal, "itm": multimodal, "mlm": config.objectives.mlm_weight}
 
@@ -86,11 +95,9 @@ class Batches:
     def generator(self, update: int, stream: str) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed(update, stream))
 
-    def pairs(self, update: int) -> tuple[Tensor, list[str]]:
+    def pairs(self, update: int, batch_size: int) -> tuple[Tensor, list[str]]:
         """pixel_values f32 [batch, 3, size, size] and captions."""
-        images, captions = self.sampler.draw(
-            self.config.optimization.batch_size, random.Random(self.seed(update, "pairs"))
-        )
+        images, captions = self.sampler.draw(batch_size, random.Random(self.seed(update, "pairs")))
         pixels = augment(
             images, self.config.model.image_size, self.config.augmentation, self.generator(update, "augment")
         )
@@ -112,7 +119,10 @@ def run_update(model: FlavaForPreTraining, batches: Batches, update: int) -> dic
     """The losses of one update by name, not yet weighted."""
     config = batches.config
     objectives = config.objectives
-    pixel_values, captions = batches.pairs(update)
+    if update >= config.optimization.updates:
+        pixel_values, captions = batches.pairs(update, config.fusion.batch_size)
+        return _multimodal(model, batches, update, pixel_values, captions, are_encoders_frozen=True)
+    pixel_values, captions = batches.pairs(update, config.optimization.batch_size)
     text = encode_texts(batches.tokenizer, captions, config.model.max_text_length)
     image = image_states(model, pixel_values, batches.kept_patches(update, len(pixel_values)))
     losses = {
@@ -123,7 +133,8 @@ def run_update(model: FlavaForPreTraining, batches: Batches, update: int) -> dic
         )
     }
     if update % objectives.multimodal_every == 0:
-        losses |= _multimodal(model, batches, update, pixel_values, captions)
+        count = objectives.multimodal_batch
+        losses |= _multimodal(model, batches, update, pixel_values[:count], captions[:count])
     if update % objectives.mlm_every == objectives.mlm_every // 2:
         glosses = encode_texts(batches.tokenizer, batches.gloss_texts(update), objectives.mlm_max_length)
         masked, labels = mask_tokens(
@@ -134,10 +145,15 @@ def run_update(model: FlavaForPreTraining, batches: Batches, update: int) -> dic
 
 
 def _multimodal(
-    model: FlavaForPreTraining, batches: Batches, update: int, pixel_values: Tensor, captions: list[str]
+    model: FlavaForPreTraining,
+    batches: Batches,
+    update: int,
+    pixel_values: Tensor,
+    captions: list[str],
+    are_encoders_frozen: bool = False,
 ) -> dict[str, Tensor]:
     config = batches.config
-    count = config.objectives.multimodal_batch
+    count = len(captions)
     rng = random.Random(batches.seed(update, "itm"))
     mismatched = max(2, round(count * config.objectives.itm_mismatch))
     # Captions of the first pairs move on by one place: each stands beside a picture of another concept.
@@ -148,8 +164,9 @@ def _multimodal(
     masked, mlm_labels = mask_tokens(
         text, config.objectives.mask_probability, config.model.vocab_size, batches.generator(update, "mmm")
     )
-    image = image_states(model, pixel_values[order])
-    words = text_states(model, masked, text.attention_mask)
+    with torch.set_grad_enabled(not are_encoders_frozen):
+        image = image_states(model, pixel_values[order])
+        words = text_states(model, masked, text.attention_mask)
     mmm_text, itm = multimodal_losses(model, image, words, text.attention_mask, mlm_labels, itm_labels[order])
     return {"mmm_text": mmm_text, "itm": itm}
 
@@ -200,8 +217,8 @@ def main() -> None:
 
     # Loop
     size, max_length = config.model.image_size, config.model.max_text_length
-    updates, batch_size = config.optimization.updates, config.optimization.batch_size
-    weights = loss_weights(config)
+    batch_size = config.optimization.batch_size
+    updates = config.optimization.updates + config.fusion.updates
     began = time.monotonic() - elapsed
     latest: dict[str, float] = {}
     progress = tqdm(range(start, updates), initial=start, total=updates, unit="update")
@@ -211,6 +228,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=config.optimization.bf16):
             losses = run_update(model, batches, update)
         optimizer.zero_grad()
+        weights = loss_weights(update, config)
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimization.gradient_clip)
         optimizer.step()
@@ -248,6 +266,7 @@ def main() -> None:
     metrics = {
         "dev_style": evaluate_pairs(model, tokenizer, dev_style, size, max_length),
         "dev_concepts": evaluate_pairs(model, tokenizer, dev_concepts, size, max_length),
+        "dev_style_fusion": evaluate_fusion(model, tokenizer, dev_style, size, max_length),
     }
     points = read_curves(run / "curves.jsonl")
     record: dict[str, Any] = {

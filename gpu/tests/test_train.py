@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,13 @@ from flava_gpu.train import learning_rate
 from tests.tiny import SHIPPED, tiny_config, write_config, write_data
 
 GPU = Path(__file__).parents[1]
+FUSION_PARTS = (
+    "flava.multimodal_model.",
+    "flava.image_to_mm_projection.",
+    "flava.text_to_mm_projection.",
+    "itm_head.",
+    "mmm_text_head.",
+)
 
 
 def command(config: Path, runs: Path) -> list[str]:
@@ -38,7 +46,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_a_checkpoint_that_transformers_loads_whole(finished: Path) -> None:
-    model, info = FlavaForPreTraining.from_pretrained(finished / "out", output_loading_info=True)
+    loaded: Any = FlavaForPreTraining.from_pretrained(finished / "out", output_loading_info=True)
+    model, info = loaded
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
@@ -51,10 +60,21 @@ def test_a_run_records_config_seed_versions_data_and_metrics(finished: Path) -> 
     assert record["data_manifest"] == "tiny"
     assert record["config"]["seed"] == 0
     assert set(record["versions"]) == {"python", "torch", "transformers", "tokenizers"}
-    assert set(record["metrics"]) == {"dev_style", "dev_concepts"}
+    assert set(record["metrics"]) == {"dev_style", "dev_concepts", "dev_style_fusion"}
     assert (finished / "out" / "curves.png").stat().st_size > 1000
     points = read_curves(finished / "out" / "curves.jsonl")
-    assert {"contrastive", "mlm", "mmm_text", "itm"} <= set(points[-1]) | set(points[-2])
+    assert {"contrastive", "mlm", "mmm_text", "itm"} <= {key for point in points for key in point}
+
+
+def test_fusion_updates_leave_both_encoders_as_they_were(finished: Path, tmp_path: Path) -> None:
+    raw = tiny_config(finished / "data", tmp_path / "out")
+    raw["fusion"]["updates"] = 8
+    train(write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    fewer = load_file(finished / "out" / "model.safetensors")
+    more = load_file(tmp_path / "out" / "model.safetensors")
+    changed = {name for name in more if not torch.equal(more[name], fewer[name])}
+    assert changed
+    assert all(name.startswith(FUSION_PARTS) for name in changed), sorted(changed)
 
 
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(finished: Path, tmp_path: Path) -> None:
@@ -92,6 +112,9 @@ def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
     config = load_config(SHIPPED)
     peak, updates = config.optimization.learning_rate, config.optimization.updates
     rates = [learning_rate(update, config) for update in range(updates)]
+    fusion = [learning_rate(updates + update, config) for update in range(config.fusion.updates)]
+    assert max(fusion) == pytest.approx(config.fusion.learning_rate, rel=0.02)
+    assert fusion[-1] < config.fusion.learning_rate * 1e-4
     assert rates[0] == pytest.approx(peak / config.optimization.warmup_updates)
     assert max(rates) == pytest.approx(peak)
     assert rates.index(max(rates)) <= config.optimization.warmup_updates

@@ -59,6 +59,7 @@ def tiny_config(data: Path, output: Path, updates: int = 12) -> dict[str, Any]:
     raw["model"] |= {"intermediate_size": 32, "multimodal_layers": 1, "vocab_size": 64, "image_vocab_size": 8}
     raw["optimization"] |= {"updates": updates, "batch_size": 8, "warmup_updates": 3, "threads": 1}
     raw["objectives"] |= {"multimodal_every": 2, "multimodal_batch": 4, "mlm_every": 3, "mlm_batch": 4}
+    raw["fusion"] |= {"updates": 4, "batch_size": 8}
     raw["logging"] |= {"curve_every": 2, "evaluate_every": 6, "checkpoint_every": 4}
     return raw
 
