@@ -2,12 +2,12 @@
 // Does nothing when sources and settings are what the last build used. Safe to run in several processes at once.
 
 import { globSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { basename, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { buildWasm } from './build-wasm.ts'
 import { runCommand } from './run-command.ts'
 import { contentStamp, isStampCurrent, writeStamp } from './stamp.mjs'
+import { OFFLINE_ENV, WRANGLER_PATH } from './wrangler.ts'
 
 export interface BuiltWorker {
   /** The Worker's wrangler file. */
@@ -54,31 +54,17 @@ export async function buildWorkers(): Promise<BuiltWorker[]> {
 }
 
 function sourceStamp(): string {
-  const sources = globSync('{src/**/*.{ts,json},contract/**/*.json,build/wasm/*.wasm}', { cwd: ROOT })
-  const paths = [...sources.toSorted(), ...WORKER_CONFIGS, 'package-lock.json'].map((path) => join(ROOT, path))
+  const sources = globSync('{src/**/*.{ts,json},contract/**/*.json,build/wasm/*.wasm}', { cwd: ROOT }).toSorted()
+  const paths = [...sources, ...WORKER_CONFIGS, 'package-lock.json'].map((path) => join(ROOT, path))
   return contentStamp(paths, sources)
 }
 
 async function bundle(config: string): Promise<void> {
   const directory = outputDirectory(config)
   rmSync(directory, { recursive: true, force: true })
-  const wrangler = join(createRequire(import.meta.url).resolve('wrangler/package.json'), '..', 'bin', 'wrangler.js')
   const args = ['deploy', '--dry-run', '-c', join(ROOT, config), '--outdir', directory]
-  const { exitCode, output } = await runCommand(process.execPath, [wrangler, ...args], { env: offlineEnv() })
+  const { exitCode, output } = await runCommand(process.execPath, [WRANGLER_PATH, ...args], { env: OFFLINE_ENV })
   if (exitCode !== 0) throw new Error(`${config}: wrangler could not bundle it\n${output}`)
-}
-
-/** No telemetry, no look-ups, and every file under .wrangler. */
-function offlineEnv(): Record<string, string> {
-  return {
-    CI: '1',
-    CLOUDFLARE_CF_FETCH_ENABLED: 'false',
-    WRANGLER_HIDE_BANNER: 'true',
-    WRANGLER_LOG_PATH: join(ROOT, '.wrangler/logs'),
-    WRANGLER_SEND_ERROR_REPORTS: 'false',
-    WRANGLER_SEND_METRICS: 'false',
-    XDG_CONFIG_HOME: join(ROOT, '.wrangler/config'),
-  }
 }
 
 function describeBundle(config: string): BuiltWorker {

@@ -21,6 +21,7 @@ const USAGE = `usage: npm run export [-- options]
   --out <dir>           package to write          (default: models/flava-emoji)
   --scores <file>       lines of 'npm run eval -- retrieval --json' for the model card (default: <out>/scores.jsonl)
   --license <id>        licence of the weights    (default: apache-2.0)
+  --rounding <how>      nearest, or compensated for half the error at some minutes (default: nearest)
   --data <dir>          adds the dev split to the parity inputs when it exists (default: data/emoji)
   --onnx                also write build/onnx/text.onnx and image.onnx
   --allow-below-gate    write the package although its parity is below the gate`
@@ -33,6 +34,7 @@ const flagsSchema = z.object({
   out: z.string().default('models/flava-emoji'),
   scores: z.string().optional(),
   license: z.string().default('apache-2.0'),
+  rounding: z.enum(['nearest', 'compensated']).default('nearest'),
   data: z.string().default('data/emoji'),
   onnx: z.boolean().default(false),
   'allow-below-gate': z.boolean().default(false),
@@ -76,6 +78,7 @@ function readFlags(): Flags {
       out: { type: 'string' },
       scores: { type: 'string' },
       license: { type: 'string' },
+      rounding: { type: 'string' },
       data: { type: 'string' },
       onnx: { type: 'boolean' },
       'allow-below-gate': { type: 'boolean' },
@@ -91,8 +94,8 @@ async function quantizeAndMeasure(python: string, flags: Flags, staged: string):
   await rm(WORK_DIR, { recursive: true, force: true })
   await mkdir(WORK_DIR, { recursive: true })
   const checkpoint = ['--checkpoint', flags.checkpoint]
-  const exportArgs = [...checkpoint, '--out', staged, '--license', flags.license, '--report', report]
-  await runPython(python, 'flava_gpu.export', exportArgs)
+  const how = ['--license', flags.license, '--rounding', flags.rounding, '--report', report]
+  await runPython(python, 'flava_gpu.export', [...checkpoint, '--out', staged, ...how])
   const hasData = existsSync(join(flags.data, 'pairs.jsonl'))
   const dataArgs = hasData ? ['--data', flags.data] : []
   await runPython(python, 'flava_gpu.parity', [...checkpoint, '--out', vectors, '--keep-pictures', ...dataArgs])

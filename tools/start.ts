@@ -53,7 +53,7 @@ async function announceWhenReady(server: DevServer, port: number, stopped: Abort
 
 /** Undefined once `url` answers 200; what it said last when `whenOver` comes first. */
 async function pollReadiness(url: string, whenOver: AbortSignal): Promise<string | undefined> {
-  let problem = 'they ended before they answered'
+  let problem = 'nothing answered on the port'
   while (!whenOver.aborted) {
     try {
       const response = await fetch(url, { signal: whenOver })

@@ -1,11 +1,12 @@
 """What goes into each Linear of both encoders, as second moments: the knowledge that compensated rounding needs.
 
-Calibrated on made-up texts and pictures, none of which is a parity input. On a half-trained checkpoint they served as
-well as captions and pictures of the training set, and they are there in a fresh clone.
+Calibrated on made-up texts and pictures: other captions and pictures than parity measures with. On a half-trained
+checkpoint they served as well as those of the training set, and they are there in a fresh clone.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def input_moments(checkpoint: Path) -> Moments:
             module.register_forward_pre_hook(watch(name))
     for text in tokenize_texts(checkpoint, made_up_texts(SEED)):
         encode_text(model, text)
-    size = model.image_model.embeddings.patch_embeddings.image_size[0]
+    size: int = json.loads((checkpoint / "config.json").read_text())["image_config"]["image_size"]
     encode_pictures(model, procedural_pictures(PICTURE_COUNT, size, FIRST_PICTURE))
     return {name: (total / counts[name]).numpy() for name, total in sums.items()}
 

@@ -19,7 +19,9 @@ class Curves:
 
     def __init__(self, path: Path, from_update: int) -> None:
         kept = [point for point in read_curves(path) if point["update"] <= from_update]
-        path.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
+        partial.replace(path)
         self.path = path
 
     def add(self, point: dict[str, Any]) -> None:

@@ -65,6 +65,7 @@ class ExportReport:
     checkpoint: str
     space: str
     weights: str
+    rounding: Rounding
     tensors: list[TensorReport]
     bytes_by_part: dict[str, int]
 
@@ -117,7 +118,9 @@ def export_package(
         "license": license_id,
     }
     write_json(out_dir / "config.json", {**checkpoint.config, "flava_edge": edge_config})
-    return ExportReport(checkpoint_sha256, space, weights, tensor_reports(checkpoint, tensors), bytes_by_part(tensors))
+    return ExportReport(
+        checkpoint_sha256, space, weights, rounding, tensor_reports(checkpoint, tensors), bytes_by_part(tensors)
+    )
 
 
 def space_id(checkpoint_sha256: str, config: Json, preprocessing: Json, tokenizer_sha256: str) -> str:
@@ -270,6 +273,7 @@ def report_json(report: ExportReport) -> Json:
         "checkpoint": report.checkpoint,
         "space": report.space,
         "weights": report.weights,
+        "rounding": report.rounding,
         "tensors": {tensor.name: round(tensor.relative_error, 6) for tensor in report.tensors},
         "bytes": report.bytes_by_part,
     }

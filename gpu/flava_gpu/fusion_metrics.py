@@ -14,6 +14,7 @@ from flava_gpu.batching import IGNORE_INDEX, encode_texts, mask_tokens
 from flava_gpu.objectives import fused_states, image_states, text_states
 from flava_gpu.pairs import Pairs
 from flava_gpu.preprocess import to_pixel_values
+from flava_gpu.vocabulary import MASK_ID
 
 BATCH = 128
 
@@ -41,7 +42,8 @@ def evaluate_fusion(
             logits = model.itm_head(fused_states(model, image, words, text.attention_mask))
             right["itm"].append(logits.argmax(dim=1) == label)
         text = encode_texts(tokenizer, [pairs.names[concept] for concept in own], max_length)
-        masked, labels = mask_tokens(text, 0.0, tokenizer.get_vocab_size(), generator)
+        _, labels = mask_tokens(text, 0.0, tokenizer.get_vocab_size(), generator)
+        masked = torch.where(labels != IGNORE_INDEX, MASK_ID, text.input_ids)
         words = text_states(model, masked, text.attention_mask)
         states = fused_states(model, image, words, text.attention_mask)[:, -words.shape[1] :]
         chosen = labels != IGNORE_INDEX

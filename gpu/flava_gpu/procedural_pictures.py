@@ -44,7 +44,8 @@ def procedural_picture(index: int, size: int) -> Picture:
     random = IntegerRandom(index)
     picture = background(index % 4, random, size)
     for _ in range(1 + random.below(6)):
-        picture[shape_mask(random, size)] = random.color()
+        mask = shape_mask(random, size)  # drawn before its colour, which an assignment in one line would turn round
+        picture[mask] = random.color()
     return picture
 
 

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from flava_gpu.augment import augment, normalize
 from flava_gpu.batching import PairSampler, encode_texts, mask_tokens
 from flava_gpu.checkpoint import export_checkpoint, load_state, save_state
-from flava_gpu.config import TrainConfig, load_config
+from flava_gpu.config import TrainConfig, as_plain, load_config
 from flava_gpu.curves import Curves, plot_curves, read_curves
 from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.objectives import (
@@ -41,7 +41,7 @@ from flava_gpu.objectives import (
 )
 from flava_gpu.pairs import held_out_names, load_glosses, load_pairs
 from flava_gpu.retrieval import evaluate_pairs
-from flava_gpu.vocabulary import train_tokenizer
+from flava_gpu.vocabulary import load_or_train_tokenizer
 
 log = logging.getLogger("flava_gpu.train")
 
@@ -58,6 +58,12 @@ def learning_rate(update: int, config: TrainConfig) -> float:
     warmup = min(1.0, (update + 1) / optimization.warmup_updates)
     progress = max(0, update - optimization.warmup_updates) / (optimization.updates - optimization.warmup_updates)
     return optimization.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def pictures_drawn(updates: int, config: TrainConfig) -> int:
+    """Pictures that the first `updates` updates have seen; fusion batches are smaller."""
+    joint = min(updates, config.optimization.updates)
+    return joint * config.optimization.batch_size + (updates - joint) * config.fusion.batch_size
 
 
 def loss_weights(update: int, config: TrainConfig) -> dict[str, float]:
@@ -188,13 +194,12 @@ def main() -> None:
     torch.manual_seed(config.seed)
 
     # Data
-    manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
     train = load_pairs(config.data, "train-style", "train", with_skin_tones=True)
+    manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
     dev_style = load_pairs(config.data, "dev-style", "train")
-    dev_concepts = load_pairs(config.data, "train-style", "dev")
     glosses = load_glosses(config.data, held_out_names(config.data))
     captions = [caption for concept in sorted(train.captions) for caption in train.captions[concept]]
-    tokenizer = train_tokenizer([*captions, *glosses], config.model.vocab_size)
+    tokenizer = load_or_train_tokenizer(run / "tokenizer.json", [*captions, *glosses], config.model.vocab_size)
     log.info("%d pictures, %d concepts, %d glosses", len(train.images), len(train.names), len(glosses))
 
     # Model and optimizer
@@ -207,8 +212,8 @@ def main() -> None:
     start, elapsed = 0, 0.0
     state = load_state(run / "state.pt")
     if state is not None:
-        if state["data"] != manifest["hash"]:
-            raise ValueError(f"{run}: started on other data; use --fresh to begin again")
+        if state["data"] != manifest["hash"] or state["config"] != as_plain(config):
+            raise ValueError(f"{run}: started with other data or another configuration; use --fresh to begin again")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start, elapsed = state["update"], state["elapsed_seconds"]
@@ -235,15 +240,18 @@ def main() -> None:
 
         done = update + 1
         seconds = time.monotonic() - began
+        if update == config.optimization.updates:
+            latest = {}  # the encoders' losses are not measured any more
         latest |= {name: loss.item() for name, loss in losses.items()}
         if not math.isfinite(sum(latest.values())):
             raise RuntimeError(f"update {update}: loss is not finite: {latest}")
         if done % config.logging.curve_every == 0:
-            rate = done * batch_size / seconds
+            rate = pictures_drawn(done, config) / seconds
             progress.set_postfix({**{k: f"{v:.2f}" for k, v in latest.items()}, "img/s": f"{rate:.0f}"}, refresh=False)
             scalars = {"lr": learning_rate(update, config), "grad_norm": norm.item(), "seconds": round(seconds, 1)}
             curves.add({"update": done, **latest, **scalars, "images_per_second": round(rate, 1)})
-            if done > 3 * config.optimization.warmup_updates and latest["contrastive"] > math.log(batch_size) - 0.1:
+            stuck = math.log(batch_size) - 0.1
+            if done > 3 * config.optimization.warmup_updates and latest.get("contrastive", 0.0) > stuck:
                 log.warning("contrastive loss sits at ln(batch): try a longer warm-up or a lower learning rate")
         if done % config.logging.evaluate_every == 0:
             metrics = evaluate_pairs(model, tokenizer, dev_style, size, max_length)
@@ -258,6 +266,7 @@ def main() -> None:
                     "update": done,
                     "elapsed_seconds": seconds,
                     "data": manifest["hash"],
+                    "config": as_plain(config),
                 },
             )
 
@@ -265,18 +274,17 @@ def main() -> None:
     seconds = time.monotonic() - began
     metrics = {
         "dev_style": evaluate_pairs(model, tokenizer, dev_style, size, max_length),
-        "dev_concepts": evaluate_pairs(model, tokenizer, dev_concepts, size, max_length),
         "dev_style_fusion": evaluate_fusion(model, tokenizer, dev_style, size, max_length),
     }
     points = read_curves(run / "curves.jsonl")
     record: dict[str, Any] = {
         "data_manifest": manifest["hash"],
         "seconds": round(seconds),
-        "images_per_second": round(updates * batch_size / seconds, 1),
+        "images_per_second": round(pictures_drawn(updates, config) / seconds, 1),
         "metrics": metrics,
     }
     export_checkpoint(config.output, model, tokenizer, config, record)
-    plot_curves(points, config.output / "curves.png", f"{config.name}: {updates} updates of {batch_size} pairs")
+    plot_curves(points, config.output / "curves.png", f"{config.name}: {pictures_drawn(updates, config):,} pictures")
     shutil.copyfile(run / "curves.jsonl", config.output / "curves.jsonl")
     for name, scores in metrics.items():
         log.info("%s %s", name, _brief(scores))

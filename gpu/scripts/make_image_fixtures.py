@@ -344,8 +344,8 @@ def orientation_cases(rng: np.random.Generator) -> list[dict[str, Any]]:
         if orientation in (2, 8):
             file = f"orientation-{orientation}.png"
             exif_chunk = chunk("eXIf", exif)
-            where = {"before": exif_chunk} if orientation == 8 else {"after": exif_chunk}
-            (OUT / file).write_bytes(png_bytes(pixels.astype(np.uint16), "rgb", 8, **where))
+            before, after = (exif_chunk, b"") if orientation == 8 else (b"", exif_chunk)
+            (OUT / file).write_bytes(png_bytes(pixels.astype(np.uint16), "rgb", 8, before=before, after=after))
             cases.append({"file": file, "orientation": orientation, "decoded": save_decoded(file)})
     return cases
 

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import FlavaConfig, FlavaForPreTraining
 
 from flava_gpu import quantize
+from flava_gpu.calibration import input_moments
 from flava_gpu.export import Checkpoint, export_package, linear_tensors, package_tensors
 
 LAYERS = 2
@@ -36,7 +40,12 @@ def write_checkpoint(directory: Path, seed: int = 0, intermediate_size: int = 48
     )
     torch.manual_seed(seed)
     FlavaForPreTraining(config).half().save_pretrained(directory)
-    (directory / "tokenizer.json").write_text('{"version": "1.0"}')
+    vocabulary = {
+        piece: index for index, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "cat"])
+    }
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.save(str(directory / "tokenizer.json"))
     return directory
 
 
@@ -184,6 +193,17 @@ def test_space_follows_the_tokenizer_and_weights_do_not(checkpoint: Path, packag
     report = export_package(copy, tmp_path / "out", "apache-2.0")
     assert report.space != edge_config(package)["space"]
     assert report.weights == edge_config(package)["weights"]
+
+
+def test_calibration_knows_the_inputs_of_every_linear_of_the_package(checkpoint: Path) -> None:
+    moments = input_moments(checkpoint)
+    source = Checkpoint(checkpoint)
+    linears = [name.removesuffix(".weight") for name, tensor in package_tensors(source) if tensor.dtype == np.uint8]
+    assert len(linears) == 2 * (LAYERS * 6 + 1) + 1
+    for name in linears:
+        inputs = source.tensor(f"{name}.weight")[0].size
+        assert moments[name].shape == (inputs, inputs)
+        assert np.diag(moments[name]).min() > 0
 
 
 def test_an_unpackable_checkpoint_is_refused_with_the_name_of_its_tensor(tmp_path: Path) -> None:

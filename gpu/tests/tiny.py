@@ -29,7 +29,7 @@ def write_data(folder: Path) -> Path:
             Image.fromarray(random.integers(0, 255, (16, 16, 4), dtype=np.uint8), "RGBA").save(path)
             rows.append(row(image, name, f"{index:02}", style, role, split))
     (folder / "pairs.jsonl").write_text("".join(json.dumps(item) + "\n" for item in rows))
-    glosses = [{"lemma": f"{a}_{b}", "gloss": f"a {a} near a {b} and some {a}"} for a in SHAPES for b in SHAPES]
+    glosses = [{"lemma": f"{a} {b}", "gloss": f"a {a} near a {b} and some {a}"} for a in SHAPES for b in SHAPES]
     (folder / "glosses.jsonl").write_text("".join(json.dumps(item) + "\n" for item in glosses))
     (folder / "manifest.json").write_text(json.dumps({"hash": "tiny"}))
     return folder

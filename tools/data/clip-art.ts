@@ -78,7 +78,7 @@ function describe(phrase: string, creators: readonly string[]): string {
   return /[a-z]{2}/.test(text) ? text : ''
 }
 
-/** File names end in the artist's name, cut to a fixed length: `hiking_boot_jarno_vasama_`. */
+/** File names end in the artist's name, cut to a fixed length: `red_heron_ann_exam_`. */
 function describeFileName({ path, creators }: ClipArt): string {
   const ownNames = creators.flatMap(words)
   const isOwnName = (word: string) => ownNames.some((name) => name.startsWith(word))

@@ -1,0 +1,48 @@
+// The feed-forward half of one block, pre-LN and with its residual: h += output(gelu(intermediate(LN(h)))).
+import { allocQuantizedRows } from '../wasm/kernels.ts'
+import type { Kernels } from '../wasm/kernels.ts'
+import { BYTES_PER_F32 } from './activations.ts'
+import type { Activations } from './activations.ts'
+import type { EncoderConfig } from './config.ts'
+import type { LayerNormWeights, LinearWeights, TensorTable } from './weights.ts'
+
+export interface FeedForwardWeights {
+  layernormAfter: LayerNormWeights
+  intermediateDense: LinearWeights
+  outputDense: LinearWeights
+}
+
+/** @param block the block's name: `text_model.encoder.layer.0` */
+export function feedForwardWeights(tensors: TensorTable, block: string): FeedForwardWeights {
+  return {
+    layernormAfter: tensors.layerNorm(`${block}.layernorm_after`),
+    intermediateDense: tensors.linear(`${block}.intermediate.dense`),
+    outputDense: tensors.linear(`${block}.output.dense`),
+  }
+}
+
+/** Adds the feed-forward output to `activations.hiddenPtr`, f32 [numRows, hiddenSize], in place. */
+export function addFeedForward(
+  kernels: Kernels,
+  weights: FeedForwardWeights,
+  { hiddenSize, intermediateSize, layerNormEps }: EncoderConfig,
+  { hiddenPtr, numRows }: Activations,
+): void {
+  const { arena } = kernels
+  const { gammaPtr, betaPtr } = weights.layernormAfter
+  const mark = arena.mark()
+  try {
+    const normedPtr = arena.alloc(numRows * hiddenSize * BYTES_PER_F32)
+    const quantizedNormed = allocQuantizedRows(arena, numRows, hiddenSize)
+    const intermediatePtr = arena.alloc(numRows * intermediateSize * BYTES_PER_F32)
+    const quantizedIntermediate = allocQuantizedRows(arena, numRows, intermediateSize)
+
+    kernels.layerNormF32(hiddenPtr, normedPtr, gammaPtr, betaPtr, numRows, hiddenSize, layerNormEps)
+    kernels.quantizeRows(normedPtr, numRows, hiddenSize, quantizedNormed)
+    kernels.gemmI8U7(quantizedNormed, weights.intermediateDense, intermediatePtr, { activation: 'gelu' })
+    kernels.quantizeRows(intermediatePtr, numRows, intermediateSize, quantizedIntermediate)
+    kernels.gemmI8U7(quantizedIntermediate, weights.outputDense, hiddenPtr, { accumulate: true })
+  } finally {
+    arena.release(mark)
+  }
+}

@@ -1,0 +1,123 @@
+// One embedding request from checked items to finished vectors: placement, pictures, both encoders side by side,
+// the output type. Knows no HTTP.
+
+import { ClientClosedRequestError } from '../errors.ts'
+import type { ModelManifest } from '../flava/manifest.ts'
+import { decodeMacs } from './cost.ts'
+import { checkEmbedRequest, itemMacs, type EmbedRequest } from './embed-request.ts'
+import { encodeImages, encodeTexts, type CallContext, type EncodedItem, type ImageBytes } from './encoder-calls.ts'
+import { fetchImage, type FetchImageOptions } from './fetch-image.ts'
+import type { CallTrace, ModelIdentity } from './inner-workers.ts'
+import type { ModelCatalog } from './model-catalog.ts'
+import { placeEmbedding, type EdgeLimits, type Placement } from './placement.ts'
+import type { InnerWorkers } from './readiness.ts'
+import type { Stages } from './stages.ts'
+import { normalizeRows, toInt8, toUbinary } from './vector-formats.ts'
+
+/** `vector` is in the output type that was asked for; `shape` is that of the values, not of packed bytes. */
+export type EmbeddedItem = Omit<EncodedItem, 'vector'> & { vector: Float32Array | Int8Array | Uint8Array }
+
+export interface EmbedResult {
+  identity: ModelIdentity
+  placement: Placement
+  items: EmbeddedItem[]
+}
+
+export interface EmbedDependencies {
+  workers: InnerWorkers
+  catalog: ModelCatalog
+  limits: EdgeLimits
+  /** MACs that one call of an encoder should stay below. */
+  callMacs: number
+  /** Absent where the deployment fetches no pictures. `maxBytes` counts all pictures of a request together. */
+  imageFetching: (Pick<FetchImageOptions, 'fetch' | 'timeoutMs'> & { maxBytes: number }) | undefined
+}
+
+export interface EmbedContext {
+  /** Aborts when the client goes away. */
+  signal: AbortSignal
+  stages: Stages
+  trace: CallTrace
+  /** Is told of each call of an inner Worker, before it begins. */
+  onCall: () => void
+}
+
+const PARALLEL_FETCHES = 4
+
+/** @throws AppError; its param names the item it is about */
+export async function embed(
+  request: EmbedRequest,
+  deps: EmbedDependencies,
+  context: EmbedContext,
+): Promise<EmbedResult> {
+  const model = await context.stages.measure('model', () => deps.catalog.describe(request.model))
+  checkEmbedRequest(request, model, deps.imageFetching !== undefined)
+  // Ends the other encoder's remaining calls when one of them fails.
+  const failure = new AbortController()
+  const calls: CallContext = {
+    ...context,
+    workers: deps.workers,
+    callMacs: deps.callMacs,
+    model,
+    request,
+    signal: AbortSignal.any([context.signal, failure.signal]),
+    onOtherModel: () => deps.catalog.forget(),
+  }
+  try {
+    const results: EncodedItem[] = []
+    const images = await collectImages(calls, deps.imageFetching)
+    const placement = placeEmbedding(estimateMacs(request, model, images), deps.limits)
+    await Promise.all([encodeTexts(calls, results), encodeImages(calls, images, results)])
+    const items = results.map((item) => ({ ...item, vector: toOutputType(item, request) }))
+    return { identity: { space: model.space, weights: model.weights }, placement, items }
+  } catch (error) {
+    failure.abort()
+    throw context.signal.aborted ? new ClientClosedRequestError('the client went away', { cause: error }) : error
+  }
+}
+
+function estimateMacs(request: EmbedRequest, model: ModelManifest, images: readonly ImageBytes[]): number {
+  const encoding = request.items.reduce((sum, item) => sum + itemMacs(item, model), 0)
+  return images.reduce((sum, image) => sum + image.decodeMacs, encoding)
+}
+
+async function collectImages(
+  { request, stages, signal }: CallContext,
+  fetching: EmbedDependencies['imageFetching'],
+): Promise<ImageBytes[]> {
+  const images: ImageBytes[] = []
+  const add = (index: number, param: string, bytes: Uint8Array): void => {
+    images.push({ index, param, bytes, decodeMacs: decodeMacs(bytes) })
+  }
+  const toFetch: { index: number; param: string; url: string }[] = []
+  for (const [index, item] of request.items.entries()) {
+    if (item.kind === 'image') add(index, item.param, item.bytes)
+    if (item.kind === 'imageUrl') toFetch.push({ index, param: item.param, url: item.url })
+  }
+  if (toFetch.length === 0 || fetching === undefined) return images
+  const budget = { bytesLeft: fetching.maxBytes }
+  // One iterator shared by all: each takes the next URL when it has finished its last.
+  const waiting = toFetch.values()
+  const fetchInTurn = async (): Promise<void> => {
+    for (const { index, param, url } of waiting) {
+      const bytes = await fetchImage(url, { ...fetching, budget, param, signal })
+      add(index, param, bytes)
+    }
+  }
+  await stages.measure('fetch', async () => {
+    await Promise.all(Array.from({ length: PARALLEL_FETCHES }, fetchInTurn))
+  })
+  return images.toSorted((a, b) => a.index - b.index)
+}
+
+function toOutputType({ vector, shape }: EncodedItem, request: EmbedRequest): Float32Array | Int8Array | Uint8Array {
+  const values = request.normalize ? normalizeRows(vector, shape.at(-1) ?? vector.length) : vector
+  switch (request.outputDtype) {
+    case 'float':
+      return values
+    case 'int8':
+      return toInt8(values)
+    case 'ubinary':
+      return toUbinary(values)
+  }
+}

@@ -1,0 +1,32 @@
+// One shared load: concurrent callers, failures, and the request that began it.
+
+import { expect, test } from 'vitest'
+import { createLoadOnce } from '../../src/services/load-once.ts'
+
+test('loads once for concurrent callers and keeps the value', async () => {
+  let loads = 0
+  const load = createLoadOnce(async () => ++loads)
+  const nobody = (): void => undefined
+  await expect(Promise.all([load(nobody), load(nobody)])).resolves.toEqual([1, 1])
+  await expect(load(nobody)).resolves.toBe(1)
+})
+
+test('tries again after a failure', async () => {
+  let loads = 0
+  const load = createLoadOnce(async () => {
+    loads += 1
+    if (loads === 1) throw new TypeError('first one fails')
+    return loads
+  })
+  await expect(load(() => undefined)).rejects.toThrow('first one fails')
+  await expect(load(() => undefined)).resolves.toBe(2)
+})
+
+test('keeps the load alive once, and the kept promise does not fail', async () => {
+  const kept: Promise<unknown>[] = []
+  const load = createLoadOnce(() => Promise.reject(new TypeError('no')))
+  const both = [load((work) => kept.push(work)), load((work) => kept.push(work))]
+  await expect(Promise.allSettled(both)).resolves.toHaveLength(2)
+  expect(kept).toHaveLength(1)
+  await expect(kept[0]).resolves.toBeUndefined()
+})
