@@ -17,7 +17,7 @@ const picture = await client.post<typeof captions>('/embeddings', { body: { mode
 const pictureVector = picture.data[0]?.embedding ?? []
 const ranked = captions.data
   .map(({ embedding, index }) => ({ caption: CAPTIONS[index], similarity: dot(embedding, pictureVector) }))
-  .sort((a, b) => b.similarity - a.similarity)
+  .toSorted((a, b) => b.similarity - a.similarity)
 for (const { caption, similarity } of ranked) console.log(similarity.toFixed(3), caption)
 
 /** Vectors arrive with length 1, so their dot product is the cosine. */

@@ -15,6 +15,11 @@ export async function makePicture(format: PictureFormat, size = 48, seed = 1): P
   return new Uint8Array(await picture.toBuffer())
 }
 
+/** The decoded pixels of any picture as a PNG; libvips decodes here, not the decoders under test. */
+export async function toPng(picture: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await sharp(picture).png().toBuffer())
+}
+
 /** A one-colour PNG of any size: small in bytes, large in pixels. */
 export async function makePlainPng(width: number, height: number): Promise<Uint8Array> {
   const plain = sharp({ create: { width, height, channels: 3, background: '#808080' }, limitInputPixels: false })

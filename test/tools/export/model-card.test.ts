@@ -26,7 +26,10 @@ const FACTS: CardFacts = {
     bytes: {},
   },
   training: {
-    config: { optimization: { updates: 4600, batch_size: 256, learning_rate: 0.001 }, fusion: { updates: 400, batch_size: 128 } },
+    config: {
+      optimization: { updates: 4600, batch_size: 256, learning_rate: 0.001 },
+      fusion: { updates: 400, batch_size: 128 },
+    },
     data_manifest: 'abc123',
     seconds: 4800,
     images_per_second: 222.5,
