@@ -77,10 +77,7 @@ describe('input', () => {
     async (format) => {
       const picture = await makePicture(format, 64, 2)
       const [vector, reference] = vectorsOf(
-        await embed(workers, [
-          { image: toDataUri(format, picture) },
-          { image: toBase64(await toPng(picture)) },
-        ]),
+        await embed(workers, [{ image: toDataUri(format, picture) }, { image: toBase64(await toPng(picture)) }]),
       )
       expect(dot(vector, vector)).toBeCloseTo(1, 5)
       expect(dot(vector, reference)).toBeGreaterThan(0.999)
