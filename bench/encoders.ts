@@ -116,10 +116,9 @@ async function checkVectors(probes: Probe[], manifest: ModelManifest, text: stri
     if (name === 'gateway') continue
     const [vector, tokens] = cases[name]
     const { data, usage } = embeddingsSchema.parse(await response.json())
-    const difference = Math.max(
-      ...(data[0]?.embedding ?? []).map((value, index) => Math.abs(value - (vector?.[index] ?? NaN))),
-    )
-    if (!(difference <= MAX_DIFFERENCE) || usage.prompt_tokens !== tokens) {
+    const embedding = data[0]?.embedding ?? []
+    const difference = Math.max(...embedding.map((value, index) => Math.abs(value - (vector?.[index] ?? NaN))))
+    if (embedding.length !== vector?.length || !(difference <= MAX_DIFFERENCE) || usage.prompt_tokens !== tokens) {
       throw new Error(`${name}: ${usage.prompt_tokens} tokens and a vector off by ${difference}: nothing was timed`)
     }
   }

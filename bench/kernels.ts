@@ -1,8 +1,6 @@
 // `npm run bench -- kernels`: each kernel alone, both builds, at the sizes of the embedded model and of flava-full.
 // Every result is checked against the scalar reference before anything is timed.
-import { readFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
-import { join } from 'node:path'
 import { allocQuantizedRows, createKernels } from '../src/wasm/kernels.ts'
 import type { KernelBuild, KernelModules, Kernels, PackedWeight, QuantizedRows } from '../src/wasm/kernels.ts'
 import { packWeight, quantizeWeight } from '../src/wasm/pack.ts'
@@ -14,7 +12,7 @@ import {
   quantizeRowsReference,
   softmaxReference,
 } from '../src/wasm/reference.ts'
-import { buildWasm, WASM_DIR } from '../tools/build-wasm.ts'
+import { compileKernels } from '../tools/model/compile-kernels.ts'
 
 interface PreparedRun {
   run: () => void
@@ -63,7 +61,7 @@ const BENCHES: readonly KernelBench[] = [
 
 console.log(`Node ${process.version}, V8 ${process.versions.v8}, ${cpus()[0]?.model ?? 'unknown CPU'}, one thread\n`)
 console.log(['kernel', 'shape', 'build', 'ms', 'med', 'best', 'unit'].map(pad).join(' '))
-const kernelModules = await loadModules()
+const kernelModules = await compileKernels()
 for (const bench of BENCHES) {
   for (const { build, timesMs } of timeBuilds(bench, kernelModules)) {
     const sorted = timesMs.toSorted((a, b) => a - b)
@@ -234,12 +232,6 @@ function noise(length: number, seed = 0): Float32Array {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
     return state / 2 ** 30 - 2
   })
-}
-
-async function loadModules(): Promise<KernelModules> {
-  await buildWasm()
-  const compile = async (name: string) => await WebAssembly.compile(await readFile(join(WASM_DIR, name)))
-  return { relaxedSimd: await compile('relaxed.wasm'), simd128: await compile('simd128.wasm') }
 }
 
 function pad(cell: string, column: number): string {

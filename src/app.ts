@@ -134,7 +134,7 @@ function methodsByPath(routes: readonly Route[]): Map<string, string[]> {
 }
 
 function toErrorResponse(c: AppContext, thrown: unknown, { log }: AppDependencies): Response {
-  const error = thrown instanceof AppError ? thrown : new InternalError('something went wrong here', { cause: thrown })
+  const error = thrown instanceof AppError ? thrown : toAppError(thrown, c.var.signal)
   c.var.facts.code = error.code
   if (error.status >= 500) log(JSON.stringify({ event: 'error', id: c.var.requestId, ...describeCauses(thrown) }))
   if (error instanceof MethodNotAllowedError) c.header('allow', error.allowed.join(', '))
@@ -143,6 +143,13 @@ function toErrorResponse(c: AppContext, thrown: unknown, { log }: AppDependencie
   const { message, type, param, code } = error.toDetail()
   const response = c.json({ error: { message, type, param, code } })
   return new Response(response.body, { status: error.status, headers: response.headers })
+}
+
+/** A body that stops because its sender left is nobody's fault here. */
+function toAppError(cause: unknown, { aborted }: AbortSignal): AppError {
+  return aborted
+    ? new ClientClosedRequestError('the client went away', { cause })
+    : new InternalError('something went wrong here', { cause })
 }
 
 /** What went wrong underneath, for the log alone. Messages of this code never quote a request's content. */

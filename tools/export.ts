@@ -19,7 +19,8 @@ const USAGE = `usage: npm run export [-- options]
 
   --checkpoint <dir>    Hugging Face checkpoint   (default: models/flava-emoji/checkpoint)
   --out <dir>           package to write          (default: models/flava-emoji)
-  --scores <file>       lines of 'npm run eval -- retrieval --json' for the model card (default: <out>/scores.jsonl)
+  --scores <file>       lines of 'npm run eval -- retrieval --json' for the model card (default: <out>/scores.json,
+                        when it was measured on the same weights)
   --license <id>        licence of the weights    (default: apache-2.0)
   --rounding <how>      nearest, or compensated for half the error at some minutes (default: nearest)
   --data <dir>          adds the dev split to the parity inputs when it exists (default: data/emoji)
@@ -40,6 +41,9 @@ const flagsSchema = z.object({
   'allow-below-gate': z.boolean().default(false),
   help: z.boolean().default(false),
 })
+
+/** What `npm run eval -- retrieval --save` wrote, as far as the card needs it. */
+const savedScoresSchema = z.object({ model: z.object({ weights: z.string() }), rows: z.array(scoreSchema) })
 
 type Flags = z.infer<typeof flagsSchema>
 
@@ -110,18 +114,29 @@ async function runPython(python: string, module: string, args: readonly string[]
 
 async function modelCard(flags: Flags, staged: string, parity: ParityReport): Promise<string> {
   const trainingPath = join(flags.checkpoint, 'training.json')
+  const manifest = await readManifest(staged)
   return renderModelCard({
     name: basename(resolve(flags.out)),
-    manifest: await readManifest(staged),
+    manifest,
     parity,
     training: existsSync(trainingPath) ? trainingSchema.parse(JSON.parse(await readFile(trainingPath, 'utf8'))) : null,
-    scores: await readScores(flags.scores ?? join(flags.out, 'scores.jsonl'), flags.scores !== undefined),
+    scores:
+      flags.scores === undefined ? await readSavedScores(flags.out, manifest.weights) : await readScores(flags.scores),
     fileBytes: (await stat(join(staged, WEIGHTS_FILE))).size,
   })
 }
 
-async function readScores(path: string, isRequired: boolean): Promise<Score[]> {
-  if (!isRequired && !existsSync(path)) return []
+/** Scores of other weights stay out of the card: they would pass for this package's. */
+async function readSavedScores(folder: string, weights: string): Promise<Score[]> {
+  const path = join(folder, 'scores.json')
+  if (!existsSync(path)) return []
+  const { model, rows } = savedScoresSchema.parse(JSON.parse(await readFile(path, 'utf8')))
+  if (model.weights === weights) return rows
+  process.stderr.write(`${path} is of other weights and left out of the card: run npm run eval -- retrieval --save\n`)
+  return []
+}
+
+async function readScores(path: string): Promise<Score[]> {
   const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line.trim() !== '')
   return lines.map((line) => scoreSchema.parse(JSON.parse(line)))
 }

@@ -1,6 +1,6 @@
 """What goes into each Linear of both encoders, as second moments: the knowledge that compensated rounding needs.
 
-Calibrated on made-up texts and pictures: other captions and pictures than parity measures with. On a half-trained
+Calibrated on made-up texts and pictures: other captions and pictures than parity measures with, the same oddities. On a half-trained
 checkpoint they served as well as those of the training set, and they are there in a fresh clone.
 """
 

@@ -24,6 +24,7 @@ from transformers import FlavaForPreTraining, FlavaImageConfig, FlavaTextConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from flava_gpu.batching import encode_texts
+from flava_gpu.made_up_texts import PAIR_LENGTH
 from flava_gpu.preprocess import to_pixel_values
 
 BATCH = 64
@@ -89,7 +90,8 @@ def main() -> None:
     model, tokenizer = load_checkpoint(options.model)
     text_config = model.config.text_config
     assert isinstance(text_config, FlavaTextConfig)
-    text = embed_texts(model, tokenizer, request["texts"], text_config.max_position_embeddings)
+    max_length = min(PAIR_LENGTH, text_config.max_position_embeddings)  # what export.py gives the package
+    text = embed_texts(model, tokenizer, request["texts"], max_length)
     image = embed_images(model, [Path(path) for path in request["images"]])
     options.output.write_bytes(torch.cat([text, image]).numpy().astype("<f4").tobytes())
 

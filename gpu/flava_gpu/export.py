@@ -106,14 +106,16 @@ def export_package(
     write_json(out_dir / "preprocessor_config.json", preprocessing)
 
     checkpoint_sha256 = checkpoint.sha256()
-    space = space_id(checkpoint_sha256, checkpoint.config, preprocessing, sha256_of_file(tokenizer_path))
+    max_text_length = min(PAIR_LENGTH, checkpoint.config["text_config"]["max_position_embeddings"])
+    text_processing = {"tokenizer": sha256_of_file(tokenizer_path), "max_length": max_text_length}
+    space = space_id(checkpoint_sha256, checkpoint.config, preprocessing, text_processing)
     edge_config = {
         "format_version": FORMAT_VERSION,
         "scheme": quantize.SCHEME,
         "space": space,
         "weights": weights,
         "checkpoint": checkpoint_sha256,
-        "max_text_length": min(PAIR_LENGTH, checkpoint.config["text_config"]["max_position_embeddings"]),
+        "max_text_length": max_text_length,
         "pooling": POOLING,
         "license": license_id,
     }
@@ -123,13 +125,18 @@ def export_package(
     )
 
 
-def space_id(checkpoint_sha256: str, config: Json, preprocessing: Json, tokenizer_sha256: str) -> str:
+def space_id(checkpoint_sha256: str, config: Json, preprocessing: Json, text_processing: Json) -> str:
     """Vectors may be compared when, and only when, this is equal: 16 hex digits over all that decides their meaning."""
     identity = {
         "checkpoint": checkpoint_sha256,
         "pooling": POOLING,
-        "projection": {"size": config["text_config"]["hidden_size"]},
-        "preprocessing": {"image": preprocessing, "tokenizer": tokenizer_sha256},
+        "projection": {"size": config["projection_dim"]},
+        "preprocessing": {"image": preprocessing, "text": text_processing},
+        # What the tensors' shapes do not say.
+        "encoders": {
+            part: {field: config[part][field] for field in ("num_attention_heads", "layer_norm_eps")}
+            for part in ("text_config", "image_config")
+        },
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

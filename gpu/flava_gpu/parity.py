@@ -43,7 +43,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Encoded:
-    """One input's outputs, each f32: projected [projection_dim], cls [hidden], hidden and pre_norm [seq_len, hidden]."""
+    """One input's outputs, each f32: projected [projection_dim], hidden and pre_norm [seq_len, hidden_size]."""
 
     projected: Tensor
     hidden: Tensor

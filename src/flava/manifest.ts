@@ -8,10 +8,12 @@ import type { EncoderConfig, ImageConfig, TextConfig } from './config.ts'
 export const FORMAT_VERSION = 1
 export const SCHEME = 'w7a8'
 
-/** Kernels read heads eight lanes at a time. */
+/** The attention kernel takes heads of whole groups of 4; 8 also makes hidden_size whole panels. */
 const HEAD_DIM_MULTIPLE = 8
 /** The packed weight layout holds whole panels of 8 output channels; see src/wasm. */
 const CHANNEL_MULTIPLE = 8
+/** Values of one patch go through a Linear, whose inputs are packed in steps of 4; see src/wasm. */
+const PATCH_VALUES_MULTIPLE = 4
 /** PIL's number for bicubic, the one resize this engine does. */
 const PIL_BICUBIC = 3
 const RESCALE_TOLERANCE = 1e-9
@@ -25,7 +27,8 @@ const edgeSchema = z.object({
   space: hex(16),
   weights: hex(64),
   checkpoint: hex(64),
-  max_text_length: z.int().min(2),
+  // [CLS] and two [SEP]: what an empty pair takes.
+  max_text_length: z.int().min(3),
   pooling: z.literal('cls-projected'),
   license: z.string().min(1),
 })
@@ -38,11 +41,13 @@ const preprocessorSchema = z.object({
   do_resize: z.literal(true),
   size: z.object({ height: z.int().positive(), width: z.int().positive() }),
   resample: z.literal(PIL_BICUBIC),
+  // The engine does not crop; Hugging Face's default is true, so a missing field is not taken for false.
+  do_center_crop: z.literal(false),
   do_rescale: z.literal(true),
   rescale_factor: z.number().refine((factor) => Math.abs(factor - 1 / 255) < RESCALE_TOLERANCE, 'expected 1/255'),
   do_normalize: z.literal(true),
   image_mean: channels,
-  image_std: channels,
+  image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]),
 })
 
 /** A model package's identity, geometry and preprocessing. */
@@ -108,6 +113,8 @@ function checkGeometry(manifest: ModelManifest, size: { height: number; width: n
   )
   const patches = `a multiple of patch_size (${image.patchSize})`
   expect('image_config.image_size', image.imageSize % image.patchSize === 0, patches, image.imageSize)
+  const isWholeSteps = (image.numChannels * image.patchSize ** 2) % PATCH_VALUES_MULTIPLE === 0
+  expect('image_config.patch_size', isWholeSteps, 'an even number', image.patchSize)
   if (size.height !== image.imageSize || size.width !== image.imageSize) {
     const sides = `${size.height}x${size.width}`
     throw new ModelPackageError(`preprocessor_config.json: size: expected ${image.imageSize} both sides, got ${sides}`)

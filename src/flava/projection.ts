@@ -3,7 +3,7 @@ import { allocQuantizedRows } from '../wasm/kernels.ts'
 import type { Kernels } from '../wasm/kernels.ts'
 import type { LinearWeights } from './weights.ts'
 
-/** poolFrom f32 [count, hiddenSize] -> f32 [count, projectionSize], both in linear memory; allocates scratch only. */
+/** srcPtr f32 [count, hiddenSize] -> dstPtr f32 [count, projectionSize], both in linear memory; allocates scratch only. */
 export function projectRows(
   kernels: Kernels,
   projection: LinearWeights,

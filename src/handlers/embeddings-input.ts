@@ -5,10 +5,18 @@ import { Buffer } from 'node:buffer'
 import type { z } from 'zod'
 import { InvalidBase64Error, InvalidInputError, TooManyItemsError, UnsupportedImageError } from '../errors.ts'
 import type { EmbedItem } from '../services/embed-request.ts'
-import { ImageItemSchema, MAX_ITEMS, TextItemSchema, TextSchema, TokenIdsSchema } from './embeddings-schema.ts'
+import {
+  ImageItemSchema,
+  MAX_ITEMS,
+  MAX_TOKEN_IDS,
+  TextItemSchema,
+  TextSchema,
+  TokenIdsSchema,
+} from './embeddings-schema.ts'
 
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/
-const DATA_URI = /^data:([^,;]*)((?:;[^,;]*)*),/
+/** Media type, and everything between it and the comma. No group repeats: the text is hostile and up to 20 MiB long. */
+const DATA_URI = /^data:([^,;]*)((?:;[^,]*)?),/
 
 /** @throws InvalidInputError, TooManyItemsError, InvalidBase64Error, UnsupportedImageError */
 export function parseItems(input: unknown): EmbedItem[] {
@@ -39,7 +47,7 @@ export function parseField<T>(schema: z.ZodType<T>, value: unknown, param: strin
 
 function parseItem(item: unknown, param: string): EmbedItem {
   if (typeof item === 'string') return { kind: 'text', text: parseField(TextSchema, item, param), param }
-  if (Array.isArray(item)) return { kind: 'tokens', inputIds: parseField(TokenIdsSchema, item, param), param }
+  if (Array.isArray(item)) return { kind: 'tokens', inputIds: parseTokenIds(item, param), param }
   if (typeof item === 'object' && item !== null) {
     if ('image' in item) {
       return parseImage(parseField(ImageItemSchema, item, param).image, `${param}.image`)
@@ -51,6 +59,13 @@ function parseItem(item: unknown, param: string): EmbedItem {
   }
   const got = item === null ? 'null' : typeof item === 'object' ? 'an object without text or image' : typeof item
   throw new InvalidInputError(`${param}: expected a string, token ids, {"text"} or {"image"}, got ${got}`, { param })
+}
+
+function parseTokenIds(list: readonly unknown[], param: string): number[] {
+  if (list.length > MAX_TOKEN_IDS) {
+    throw new InvalidInputError(`${param}: expected at most ${MAX_TOKEN_IDS} token ids, got ${list.length}`, { param })
+  }
+  return parseField(TokenIdsSchema, list, param)
 }
 
 function parseImage(image: string, param: string): EmbedItem {
@@ -70,8 +85,9 @@ function parseImage(image: string, param: string): EmbedItem {
 function decodeBase64(text: string, param: string): Uint8Array {
   const compact = /\s/.test(text) ? text.replaceAll(/\s+/g, '') : text
   // Buffer ignores what is not base64, so the form is checked first; padding may be left out, as many encoders do.
-  const digits = compact.replace(/=+$/, '').length
-  const isPaddedRight = compact.length === digits || compact.length % 4 === 0
+  const padding = compact.endsWith('==') ? 2 : compact.endsWith('=') ? 1 : 0
+  const digits = compact.length - padding
+  const isPaddedRight = padding === 0 || compact.length % 4 === 0
   if (!BASE64.test(compact) || digits % 4 === 1 || !isPaddedRight) {
     throw new InvalidBase64Error(`${param}: expected a data URI, base64 or an https URL, got none of them`, { param })
   }

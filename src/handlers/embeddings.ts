@@ -26,7 +26,9 @@ export async function createEmbeddings(c: AppContext, deps: EmbedDependencies): 
   const { options, items } = await stages.measure('parse', () => parseRequest(c, deps.catalog.ids[0] ?? ''))
   const encodingFormat = options.encoding_format ?? 'float'
   const request = toEmbedRequest(options, items, encodingFormat)
-  Object.assign(facts, { model: request.model, items: items.length, calls: 0 })
+  Object.assign(facts, { items: items.length, calls: 0 })
+  // Only a name of ours: an unknown one is the caller's text, and the log holds none.
+  if (deps.catalog.ids.includes(request.model)) facts.model = request.model
   const result = await embed(request, deps, {
     signal,
     stages,

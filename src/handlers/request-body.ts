@@ -1,7 +1,7 @@
 // Reads a request's body up to a limit, counted as it arrives: content-length may be absent or wrong.
 
 import { BodyTooLargeError, InvalidInputError, InvalidJsonError } from '../errors.ts'
-import { concatBytes } from '../services/fetch-image.ts'
+import { concatBytes } from '../services/concat-bytes.ts'
 import type { AppContext } from './context.ts'
 
 export const MAX_BODY_BYTES = 20 * 1024 * 1024

@@ -92,7 +92,9 @@ function checkItem(item: EmbedItem, model: ModelManifest, canFetchImages: boolea
 function checkResponseSize(request: EmbedRequest, model: ModelManifest, vectorLength: number): void {
   const vectorsOf = (item: EmbedItem): number => (request.output === 'hidden' ? itemTokens(item, model) : 1)
   const values = vectorLength * request.items.reduce((sum, item) => sum + vectorsOf(item), 0)
-  if (values * request.responseBytesPerValue <= MAX_RESPONSE_BYTES) return
+  // However small the answer's encoding, the vectors themselves come as float32.
+  const bytesPerValue = Math.max(Float32Array.BYTES_PER_ELEMENT, request.responseBytesPerValue)
+  if (values * bytesPerValue <= MAX_RESPONSE_BYTES) return
   throw new ResponseTooLargeError(
     `input: the answer would have up to ${values} values, more than the ${MAX_RESPONSE_BYTES} bytes an answer may have; ` +
       'send fewer items, or ask for encoding_format base64',

@@ -8,7 +8,7 @@ import { itemCharacters, itemMacs, type EmbedRequest } from './embed-request.ts'
 import type { CallTrace, ModelIdentity, TextItem } from './inner-workers.ts'
 import type { InnerWorkers } from './readiness.ts'
 import { awaitRpc } from './rpc-result.ts'
-import { splitCalls, type CallBudget, type CallItem } from './split-calls.ts'
+import { callBudget, splitCalls, type CallItem } from './split-calls.ts'
 import type { Stages } from './stages.ts'
 
 /** One item's vector as the encoder gave it. */
@@ -64,7 +64,7 @@ export async function encodeTexts(context: CallContext, results: EncodedItem[]):
   const { request, trace } = context
   const { output, truncate } = request
   const jobs = textJobs(context)
-  for (const call of splitCalls(jobs, budgetFor(jobs, context.callMacs))) {
+  for (const call of splitJobs(jobs, context.callMacs)) {
     const items = call.map((job) => job.payload)
     const reply = await callWorker(context, 'text', call, () =>
       awaitRpc('text encoder', context.workers.textEncoder.embed({ items, output, truncate, trace })),
@@ -92,7 +92,7 @@ export async function encodeImages(
     macs: encodeMacs + decodeMacs,
     bytes: bytes.byteLength,
   }))
-  for (const call of splitCalls(jobs, budgetFor(jobs, context.callMacs))) {
+  for (const call of splitJobs(jobs, context.callMacs)) {
     const pictures = call.map((job) => job.payload)
     const { rgb } = await callWorker(context, 'pixels', call, () =>
       awaitRpc('pixels', workers.pixels.resize({ images: pictures, size: model.preprocessing.size, trace })),
@@ -125,9 +125,8 @@ function toTextItem(
   return item.textPair === undefined ? { text: item.text } : { text: item.text, textPair: item.textPair }
 }
 
-function budgetFor(jobs: readonly CallItem[], callMacs: number): CallBudget {
-  const total = jobs.reduce((sum, job) => sum + job.macs, 0)
-  return { macs: Math.max(callMacs, total / MAX_CALLS_PER_ENCODER), bytes: MAX_CALL_BYTES }
+function splitJobs<T extends CallItem>(jobs: readonly T[], callMacs: number): T[][] {
+  return splitCalls(jobs, callBudget(jobs, { callMacs, maxCalls: MAX_CALLS_PER_ENCODER, maxBytes: MAX_CALL_BYTES }))
 }
 
 /** Makes one call unless the request has ended, and gives an error about one item that item's place in the request. */

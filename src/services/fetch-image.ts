@@ -3,6 +3,7 @@
 // (Cloudflare's edge has no route to one).
 
 import { ImageFetchError, ImageTooLargeError, ImageUrlRefusedError } from '../errors.ts'
+import { concatBytes } from './concat-bytes.ts'
 
 export interface FetchImageOptions {
   fetch: (
@@ -68,7 +69,7 @@ export function checkImageUrl(url: string, param: string): URL {
   if (target.username !== '' || target.password !== '') return refuse('URLs with credentials are not fetched')
   if (target.port !== '') return refuse('only port 443 is used')
   // The URL parser has already turned every spelling of an IPv4 address (hex, octal, one number) into four decimals.
-  const host = target.hostname.toLowerCase().replace(/\.$/, '')
+  const host = target.hostname.toLowerCase().replace(/\.+$/, '')
   if (host.startsWith('[') || /^[0-9.]+$/.test(host)) return refuse('IP addresses are not fetched from; use a DNS name')
   const isPrivate = PRIVATE_SUFFIXES.some((suffix) => host === suffix || host.endsWith(`.${suffix}`))
   if (!host.includes('.') || isPrivate) return refuse('only public DNS names are fetched from')
@@ -95,15 +96,4 @@ async function readImage(response: Response, options: FetchImageOptions): Promis
     chunks.push(chunk)
   }
   return concatBytes(chunks, length)
-}
-
-/** One array of the chunks, `length` being their sum. */
-export function concatBytes(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  const bytes = new Uint8Array(length)
-  let offset = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset)
-    offset += chunk.byteLength
-  }
-  return bytes
 }

@@ -27,7 +27,7 @@ export interface Readiness {
   }
 }
 
-/** Asks each Worker to load what it needs and to do one small piece of work. */
+/** Asks each Worker to load what it needs; encoders warm up as they load. */
 export async function checkReadiness(workers: InnerWorkers): Promise<Readiness> {
   const [textEncoder, imageEncoder, pixels] = await Promise.all([
     stateOf('text encoder', () => workers.textEncoder.ready()),

@@ -28,10 +28,12 @@ export function createRequestQueue(options: RequestQueueOptions): RequestQueue {
 
   const dropExpired = (): void => {
     const oldest = options.now() - PLACE_TTL_MS
-    for (const [place, admittedAt] of places) if (admittedAt < oldest) places.delete(place)
+    for (const [place, seenAt] of places) if (seenAt < oldest) places.delete(place)
   }
 
   const isFirst = (place: symbol): boolean => {
+    // Who asks is alive, however long the wait has been; setting a key that is there keeps its place in the order.
+    if (places.has(place)) places.set(place, options.now())
     dropExpired()
     // A place that expired while its owner was alive must not wait for a turn that cannot come.
     return !places.has(place) || places.keys().next().value === place

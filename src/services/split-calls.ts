@@ -33,3 +33,17 @@ export function splitCalls<T extends CallItem>(items: readonly T[], budget: Call
   if (call.length > 0) calls.push(call)
   return calls
 }
+
+/**
+ * The budget under which a request's items make at most `maxCalls` calls by their work (bytes may cut further):
+ * a call is closed only when the next item would overrun, so it holds more than the budget less the largest item.
+ * @param callMacs what a call may cost where that many calls suffice
+ */
+export function callBudget(
+  items: readonly CallItem[],
+  limits: { callMacs: number; maxCalls: number; maxBytes: number },
+): CallBudget {
+  const total = items.reduce((sum, { macs }) => sum + macs, 0)
+  const largest = items.reduce((max, { macs }) => Math.max(max, macs), 0)
+  return { macs: Math.max(limits.callMacs, total / limits.maxCalls + largest), bytes: limits.maxBytes }
+}

@@ -2,14 +2,14 @@
 // Production clocks stand still while a Worker computes and move only at I/O, so stages are cut at Worker-to-Worker
 // calls: there each figure is the whole call, computing on the other side included.
 
-export type StageName = 'auth' | 'parse' | 'fetch' | 'model' | 'pixels' | 'text' | 'image' | 'format' | 'total'
+export type StageName = 'auth' | 'parse' | 'fetch' | 'model' | 'pixels' | 'text' | 'image'
 
 export interface Stages {
   /** Runs `work` and adds its wall time to the stage. */
   measure<T>(name: StageName, work: () => Promise<T>): Promise<T>
   /** Milliseconds by stage, in the order in which stages first ended. */
   readonly durationsMs: ReadonlyMap<StageName, number>
-  /** Value of a Server-Timing header, `total` included. */
+  /** Value of a Server-Timing header, with the whole as `total`. */
   toServerTiming(): string
   totalMs(): number
 }

@@ -3,12 +3,13 @@
 import { toRpcResult, type RpcResult } from '../services/rpc-result.ts'
 import type { CallTrace } from '../services/inner-workers.ts'
 import { createRequestQueue, type RequestQueue } from '../services/request-queue.ts'
+import { readPositiveVar } from './positive-var.ts'
 
-/** The queue of one isolate. */
+/** The queue of one isolate. @throws MisconfiguredError */
 export function createIsolateQueue(name: string, maxPending: string): RequestQueue {
   return createRequestQueue({
     name,
-    maxPending: Number(maxPending),
+    maxPending: readPositiveVar('MAX_QUEUE', maxPending),
     now: () => Date.now(),
     wait: (delayMs) => scheduler.wait(delayMs),
   })

@@ -28,7 +28,11 @@ export async function openWeights(model: Fetcher): Promise<ReadableStream<Uint8A
 
 async function readJson(model: Fetcher, file: string): Promise<unknown> {
   const response = await fetchFile(model, file)
-  return response.json()
+  try {
+    return await response.json()
+  } catch (cause) {
+    throw new ModelPackageError(`${file}: expected JSON`, { cause })
+  }
 }
 
 async function fetchFile(model: Fetcher, file: string): Promise<Response> {

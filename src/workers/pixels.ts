@@ -16,6 +16,7 @@ import type { RequestQueue } from '../services/request-queue.ts'
 import { resizeImages } from '../services/resize-images.ts'
 import type { RpcResult } from '../services/rpc-result.ts'
 import { answerCall, answerQuestion, createIsolateQueue } from './inner-call.ts'
+import { readPositiveVar } from './positive-var.ts'
 
 interface Env {
   MAX_IMAGE_PIXELS: string
@@ -57,6 +58,6 @@ function createIsolate(env: Env): Isolate {
   return {
     queue: createIsolateQueue(NAME, env.MAX_QUEUE),
     decoders: createImageDecoders({ png, jpeg, webp }),
-    maxPixels: Number(env.MAX_IMAGE_PIXELS),
+    maxPixels: readPositiveVar('MAX_IMAGE_PIXELS', env.MAX_IMAGE_PIXELS),
   }
 }

@@ -202,8 +202,10 @@ describe('ids, timing and traces', () => {
   })
 
   test('an error’s log line has its code', async () => {
-    await post(workers, { model: 'gpt', input: 'a' }, { 'x-request-id': 'log-2' })
+    await post(workers, { model: 'a secret model', input: 'a' }, { 'x-request-id': 'log-2' })
     const line = await workers.waitForLog(({ event, id }) => event === 'request' && id === 'log-2')
     expect(line).toMatchObject({ status: 404, code: 'model_not_found', route: '/v1/embeddings' })
+    // A name that is none of ours is the caller's text.
+    expect(JSON.stringify(workers.logLines)).not.toContain('secret model')
   })
 })

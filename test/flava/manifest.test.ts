@@ -70,6 +70,9 @@ describe('parseManifest', () => {
     expect(refusal(withImage({ image_size: 13 }))).toContain(
       'image_config.image_size: expected a multiple of patch_size (4)',
     )
+    expect(refusal(withImage({ image_size: 9, patch_size: 3 }))).toContain(
+      'image_config.patch_size: expected an even number, got 3',
+    )
     expect(refusal({ ...tinyConfig(), projection_dim: 20 })).toContain(
       'projection_dim: expected a multiple of 8, got 20',
     )
@@ -80,6 +83,8 @@ describe('parseManifest', () => {
     const base = tinyPreprocessor()
     expect(refusal(tinyConfig(), { ...base, resample: 2 })).toMatch(/^preprocessor_config\.json: resample: .*got 2$/)
     expect(refusal(tinyConfig(), { ...base, rescale_factor: 1 })).toContain('rescale_factor: expected 1/255, got 1')
+    expect(refusal(tinyConfig(), { ...base, do_center_crop: true })).toMatch(/do_center_crop: .*got true$/)
+    expect(refusal(tinyConfig(), { ...base, image_std: [0.25, 0, 0.25] })).toMatch(/image_std\.1: .*got 0$/)
     expect(refusal(tinyConfig(), { ...base, size: { height: 12, width: 14 } })).toContain(
       'expected 12 both sides, got 12x14',
     )

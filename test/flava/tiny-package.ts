@@ -64,6 +64,7 @@ export function tinyPreprocessor() {
     do_resize: true,
     size: { height: 12, width: 12 },
     resample: 3,
+    do_center_crop: false,
     do_rescale: true,
     rescale_factor: 1 / 255,
     do_normalize: true,

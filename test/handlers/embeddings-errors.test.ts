@@ -104,6 +104,21 @@ test.for<[string, unknown, Refusal]>([
     { status: 400, code: 'invalid_base64', param: 'input.image' },
   ],
   [
+    'a hundred thousand signs of padding',
+    { model: MODEL, input: { image: `${'='.repeat(100_000)}A` } },
+    { status: 400, code: 'invalid_base64', param: 'input.image' },
+  ],
+  [
+    'a data URI of ten million parameters',
+    { model: MODEL, input: { image: `data:${';'.repeat(10_000_000)}` } },
+    { status: 400, code: 'invalid_base64', param: 'input.image' },
+  ],
+  [
+    'a list of a million token ids that are none',
+    { model: MODEL, input: [Array(1_000_000).fill('')] },
+    { ...invalid, param: 'input[0]', message: '65536' },
+  ],
+  [
     'a data URI that is not base64',
     { model: MODEL, input: [{ image: 'data:image/png,abc' }] },
     { status: 400, code: 'invalid_base64', param: 'input[0].image' },

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { dot, embed, MODEL, post, vectorsOf } from '../embedding-client.ts'
 import { startWorkers, type RunningWorkers } from '../harness.ts'
 import { makePicture, toBase64, toDataUri, toPng } from '../pictures.ts'
+import { EmbeddingsResponseSchema } from '../../src/handlers/embeddings-schema.ts'
 
 let workers: RunningWorkers
 let png: Uint8Array
@@ -93,7 +94,13 @@ describe('input', () => {
   test('256 mixed items, the most there may be, come back in order and in several calls', async () => {
     const image = { image: toBase64(png) }
     const input = Array.from({ length: 256 }, (_, i) => (i % 8 === 7 ? image : `text number ${i % 3}`))
-    const vectors = vectorsOf(await embed(workers, input))
+    const headers = { 'x-request-id': 'calls-1' }
+    const vectors = vectorsOf(
+      EmbeddingsResponseSchema.parse(await (await post(workers, { model: MODEL, input }, headers)).json()),
+    )
+    const line = await workers.waitForLog(({ event, id }) => event === 'request' && id === 'calls-1')
+    // One of texts, one of pixels and one of images would be three.
+    expect(line['calls']).toBeGreaterThan(3)
     const first = vectorsOf(await embed(workers, ['text number 0', 'text number 1', 'text number 2', image]))
     expect(vectors).toHaveLength(256)
     for (const [i, vector] of vectors.entries()) expect(vector).toEqual(i % 8 === 7 ? first[3] : first[i % 3])

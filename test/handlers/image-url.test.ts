@@ -29,6 +29,8 @@ afterAll(() => workers.stop())
 
 test('a picture by URL gives the vector that its bytes give, in its place', async () => {
   const input = ['cat', { image: 'https://pictures.example/cat.png' }, { image: toBase64(png) }]
+  const response = await post(workers, { model: MODEL, input })
+  expect(response.headers.get('server-timing')).toMatch(/(^|, )fetch;dur=/)
   const vectors = vectorsOf(await embed(workers, input))
   expect(vectors[1]).toEqual(vectors[2])
   expect(visited).toContain('https://pictures.example/cat.png')

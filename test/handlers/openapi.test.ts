@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { renderOpenApiDocument } from '../../tools/build-openapi.ts'
 
-test('contract/openapi.json is what `node tools/build-openapi.ts` writes', async () => {
+test('contract/openapi.json is what `npm run build:openapi` writes', async () => {
   expect(readFileSync('contract/openapi.json', 'utf8')).toBe(await renderOpenApiDocument())
 })
 

@@ -26,6 +26,7 @@ describe('checkImageUrl', () => {
     'https://[::ffff:127.0.0.1]/cat.png',
     'https://localhost/cat.png',
     'https://LOCALHOST./cat.png',
+    'https://localhost../cat.png',
     'https://app.localhost/cat.png',
     'https://printer.local/cat.png',
     'https://metadata.google.internal/cat.png',

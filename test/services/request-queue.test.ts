@@ -47,7 +47,24 @@ test('a task that never ends loses its place after a minute, and those behind it
   const behind = queue.run(() => 'went on')
   await expect(queue.run(() => 'too many')).rejects.toThrow(OverloadedError)
   clock.ms = 60_001
-  // The one behind came at the same time and so lost its place too; it must still run, once.
   await expect(behind).resolves.toBe('went on')
   await expect(queue.run(() => 'new')).resolves.toBe('new')
+})
+
+test('a wait longer than a minute costs nobody their place: still one at a time', async () => {
+  const clock = { ms: 0 }
+  const queue = createQueue(3, clock)
+  const events: string[] = []
+  const long = (name: string, endMs: number) => async (): Promise<void> => {
+    events.push(`${name} begins`)
+    clock.ms = endMs
+    for (let turn = 0; turn < 5; turn++) await nextTurn()
+    events.push(`${name} ends`)
+  }
+  await Promise.all([
+    queue.run(long('a', 50_000)),
+    queue.run(long('b', 80_000)),
+    queue.run(() => void events.push('c')),
+  ])
+  expect(events).toEqual(['a begins', 'a ends', 'b begins', 'b ends', 'c'])
 })

@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { splitCalls } from '../../src/services/split-calls.ts'
+import { callBudget, splitCalls } from '../../src/services/split-calls.ts'
 import { splitPasses } from '../../src/services/split-passes.ts'
 
 const item = fc.record({ macs: fc.nat(100), bytes: fc.nat(100) })
@@ -33,6 +33,18 @@ test('splitCalls makes one call of what fits and none of nothing', () => {
   const items = [1, 2, 3].map((macs) => ({ macs, bytes: 1 }))
   expect(splitCalls(items, { macs: 6, bytes: 3 })).toEqual([items])
   expect(splitCalls([], { macs: 1, bytes: 1 })).toEqual([])
+})
+
+test('callBudget holds a request to its number of calls, however uneven the items', () => {
+  fc.assert(
+    fc.property(fc.array(item, { maxLength: 256 }), fc.integer({ min: 1, max: 200 }), (items, callMacs) => {
+      const budget = callBudget(items, { callMacs, maxCalls: 10, maxBytes: Infinity })
+      expect(splitCalls(items, budget).length).toBeLessThanOrEqual(10)
+    }),
+    { seed: 22 },
+  )
+  const halves = Array.from({ length: 40 }, (_, i) => ({ macs: i % 2 === 0 ? 51 : 50, bytes: 1 }))
+  expect(callBudget(halves, { callMacs: 1e9, maxCalls: 10, maxBytes: 7 })).toEqual({ macs: 1e9, bytes: 7 })
 })
 
 test('splitPasses covers all sequences without a gap and holds each pass to 12 MiB of activations', () => {

@@ -4,7 +4,8 @@ import { InvalidInputError, ModelPackageError, ShapeMismatchError } from '../../
 import { allocQuantizedRows, createKernels } from '../../src/wasm/kernels.ts'
 import type { Kernels, PackedWeight } from '../../src/wasm/kernels.ts'
 import { selectKernelBuild } from '../../src/wasm/select-build.ts'
-import { loadKernelModules, MIB, newKernels } from './load-kernels.ts'
+import { compileKernels } from '../../tools/model/compile-kernels.ts'
+import { MIB, newKernels } from './load-kernels.ts'
 
 /** (module): valid, and no kernel build. */
 const EMPTY_MODULE = new Uint8Array([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00])
@@ -19,7 +20,7 @@ function allocWeight(kernels: Kernels, n: number, k: number): PackedWeight {
 describe('createKernels', () => {
   test('takes the build that the engine can run, which in this Node is relaxed SIMD', async () => {
     expect(selectKernelBuild()).toBe('relaxed-simd')
-    const kernels = createKernels(await loadKernelModules(), { maxBytes: MIB })
+    const kernels = createKernels(await compileKernels(), { maxBytes: MIB })
     expect(kernels.build).toBe('relaxed-simd')
   })
 
@@ -45,7 +46,7 @@ describe('createKernels', () => {
   })
 
   test('refuses a maximum under one page, and modules that are not kernel builds', async () => {
-    const modules = await loadKernelModules()
+    const modules = await compileKernels()
     for (const maxBytes of [0, 65535, Number.NaN, -1]) {
       expect(() => createKernels(modules, { maxBytes })).toThrow(InvalidInputError)
     }

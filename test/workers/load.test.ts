@@ -90,6 +90,35 @@ describe('a client that goes away', () => {
     expect(line['calls']).toBeLessThan(10)
     await embed(workers, 'cat')
   })
+
+  test('while it still sends its body is no fault of the service', async () => {
+    const headers = { 'content-type': 'application/json', 'content-length': 1000, 'x-request-id': 'gone-2' }
+    const outgoing = request(new URL('/v1/embeddings', workers.url).href, { method: 'POST', headers })
+    const failure = new Promise((resolve) => outgoing.once('error', resolve))
+    await new Promise((sent) => outgoing.write('{"model": ', sent))
+    // A reset drops what was not read yet; once a later request is answered, this one's beginning has been read.
+    await workers.fetch('/livez')
+    outgoing.socket?.resetAndDestroy()
+    await failure
+    const line = await workers.waitForLog(({ event, id }) => event === 'request' && id === 'gone-2')
+    expect(line).toMatchObject({ status: 499, code: 'client_closed_request' })
+  })
+})
+
+describe('a limit that cannot be read', () => {
+  test('closes the Worker that it is for instead of lifting the limit', async () => {
+    const workers = await startWorkers({ vars: { 'flava-edge-pixels': { MAX_IMAGE_PIXELS: '12 million' } } })
+    try {
+      const response = await post(workers, { model: MODEL, input: { image: toBase64(await makePicture('png')) } })
+      expect(response.status).toBe(503)
+      const readiness = await workers.fetch('/readyz')
+      expect(readiness.status).toBe(503)
+      expect(await readiness.json()).toMatchObject({ workers: { pixels: { status: 'UNHEALTHY' } } })
+      await embed(workers, 'cat')
+    } finally {
+      await workers.stop()
+    }
+  })
 })
 
 describe('a model package', () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { encodeImage } from '../../src/flava/image-encoder.ts'
 import { l2Normalize } from '../../src/flava/l2-normalize.ts'
 import { encodeText } from '../../src/flava/text-encoder.ts'
+import { DEFAULT_MAX_IMAGE_PIXELS } from '../../src/image/decode-memory.ts'
 import { decodeAndResize } from '../../src/image/decode.ts'
 import { normalizePixels } from '../../src/image/normalize.ts'
 import { createTokenizer, encode } from '../../src/tokenize/tokenizer.ts'
@@ -14,8 +15,7 @@ import { loadImageDecoders } from './image-decoders.ts'
 
 const TEXTS_PER_BATCH = 64
 const IMAGES_PER_BATCH = 16
-/** The pictures of the data set have 72 × 72; anything of a usual size may be evaluated. */
-const MAX_PIXELS = 8_000_000
+const LIMITS = { maxPixels: DEFAULT_MAX_IMAGE_PIXELS }
 
 /** @param modelDir a model package; its config.json gives lengths, sizes, mean and std */
 export async function embedWithEdge(modelDir: string, request: EmbeddingRequest): Promise<Embeddings> {
@@ -40,7 +40,7 @@ async function embedImages(model: LoadedModel, paths: readonly string[]): Promis
   return inBatches('pictures, edge', paths, IMAGES_PER_BATCH, async (batch) => {
     const rgb = new Uint8Array(batch.length * size * size * 3)
     for (const [index, path] of batch.entries()) {
-      const resized = await decodeAndResize(await readFile(path), decoders, { maxPixels: MAX_PIXELS }, size)
+      const resized = await decodeAndResize(await readFile(path), decoders, LIMITS, size)
       rgb.set(resized.rgb, index * size * size * 3)
     }
     const pixelValues = normalizePixels(rgb, batch.length, size, mean, std)

@@ -2,6 +2,7 @@
 // A floor for splits whose concepts were trained on; it compares pictures with pictures, so it reads no text.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DEFAULT_MAX_IMAGE_PIXELS } from '../../src/image/decode-memory.ts'
 import { decodeImage } from '../../src/image/decode.ts'
 import { resizeBicubic, type RgbImage } from '../../src/image/resize.ts'
 import { startLongProgress } from './progress.ts'
@@ -14,7 +15,7 @@ import type { Picture } from './splits.ts'
 export type FloorKind = 'canvas' | 'trimmed'
 
 const SIDE = 24
-const MAX_PIXELS = 8_000_000
+const LIMITS = { maxPixels: DEFAULT_MAX_IMAGE_PIXELS }
 /** A channel at least this close to 255 counts as blank: antialiasing leaves faint edges. */
 const WHITE_TOLERANCE = 8
 
@@ -69,7 +70,7 @@ async function readFeatures(imagesDir: string, pictures: readonly Picture[], kin
   const progress = startLongProgress(`pixel floor, ${kind}`, pictures.length)
   const features: Float32Array[] = []
   for (const { image } of pictures) {
-    const picture = await decodeImage(await readFile(join(imagesDir, image)), decoders, { maxPixels: MAX_PIXELS })
+    const picture = await decodeImage(await readFile(join(imagesDir, image)), decoders, LIMITS)
     features.push(pixelFeature(kind === 'trimmed' ? trim(picture) : picture))
     progress.update(features.length)
   }

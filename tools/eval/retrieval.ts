@@ -19,7 +19,7 @@ export const RETRIEVAL_USAGE = `usage: npm run eval -- retrieval [options]
   --engine edge|torch|both   the WASM engine, PyTorch fp32, or both (default: both)
   --split A|B|C|dev          may be given several times (default: A, B and C; B is scored in its two pools)
   --json                     one object a line instead of tables, engines only
-  --save                     also write scores.json and scores.jsonl into the model package
+  --save                     also write scores.json into the model package
   --model <folder>           model package with checkpoint/ (default: models/flava-emoji)
   --data <folder>            (default: data/emoji)
 
@@ -58,7 +58,7 @@ export async function runRetrieval(args: readonly string[]): Promise<number> {
     if (!flags.json) console.log(`${formatTable(splits, ordered)}\n`)
     if (flags.save) {
       const saved = { modelDir: flags.model, dataDir: flags.data, rows: ordered, costs, args: ['retrieval', ...args] }
-      console.error(`wrote ${(await saveScores(saved)).join(' and ')}`)
+      console.error(`wrote ${await saveScores(saved)}`)
     }
   }
   // Standard error under --json, which promises one kind of object on standard output.

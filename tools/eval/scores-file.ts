@@ -4,7 +4,7 @@ import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { readManifest } from '../model/load-model.ts'
-import { formatJsonLine, QUANTIZATION_GATE_POINTS, type QuantizationCost, type ScoreRow } from './score-table.ts'
+import { QUANTIZATION_GATE_POINTS, type QuantizationCost, type ScoreRow } from './score-table.ts'
 
 const dataManifestSchema = z.object({ hash: z.string() })
 
@@ -17,8 +17,8 @@ export interface SavedRun {
   args: readonly string[]
 }
 
-/** Writes scores.json, the record, and scores.jsonl, its rows for the model card; returns their paths. */
-export async function saveScores({ modelDir, dataDir, rows, costs, args }: SavedRun): Promise<string[]> {
+/** Writes scores.json, the record that the model card reads; returns its path. */
+export async function saveScores({ modelDir, dataDir, rows, costs, args }: SavedRun): Promise<string> {
   const manifest = await readManifest(modelDir)
   const data = dataManifestSchema.parse(JSON.parse(await readFile(join(dataDir, 'manifest.json'), 'utf8')))
   const record = {
@@ -31,8 +31,7 @@ export async function saveScores({ modelDir, dataDir, rows, costs, args }: Saved
     quantization: { gate_points: QUANTIZATION_GATE_POINTS, costs },
     rows,
   }
-  const paths = [join(modelDir, 'scores.json'), join(modelDir, 'scores.jsonl')]
-  await writeFile(paths[0] ?? '', `${JSON.stringify(record, null, 2)}\n`)
-  await writeFile(paths[1] ?? '', rows.map((row) => `${formatJsonLine(row)}\n`).join(''))
-  return paths
+  const path = join(modelDir, 'scores.json')
+  await writeFile(path, `${JSON.stringify(record, null, 2)}\n`)
+  return path
 }

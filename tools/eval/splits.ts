@@ -62,12 +62,23 @@ const RULES: Record<SplitName, SplitRule> = {
   dev: { about: 'tuning style, seen concepts', role: 'dev-style', asks: isTrain, competes: isTrain },
 }
 
-/** Plain pictures of concepts: no skin tones, country flags or extras. Throws DataMissingError naming the command that makes them. */
+/**
+ * Plain pictures of concepts: no skin tones, country flags or extras.
+ * @throws DataMissingError naming the command that makes them; EvaluationDataError for a row it cannot read
+ */
 export function readConceptRows(dataDir: string): DataRow[] {
   const path = join(dataDir, 'pairs.jsonl')
   if (!existsSync(path)) throw new DataMissingError(`${path} is missing: run \`npm run data\` first`)
   const lines = readFileSync(path, 'utf8').trimEnd().split('\n')
-  return lines.map((line) => rowSchema.parse(JSON.parse(line))).filter((row) => row.kind === 'concept' && !row.skin)
+  return lines
+    .map((line, index) => parseRow(`${path}:${index + 1}`, line))
+    .filter((row) => row.kind === 'concept' && !row.skin)
+}
+
+function parseRow(where: string, line: string): DataRow {
+  const parsed = rowSchema.safeParse(JSON.parse(line))
+  if (parsed.success) return parsed.data
+  throw new EvaluationDataError(`${where}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error })
 }
 
 /** @throws EvaluationDataError when a split is empty, or two of its concepts share a name and a query had two right answers */

@@ -11,8 +11,8 @@ import { loadTextEncoder } from '../../src/flava/text-encoder.ts'
 import type { FlavaTextEncoder } from '../../src/flava/text-encoder.ts'
 import { WEIGHTS_FILE } from '../../src/flava/weights.ts'
 import { createKernels } from '../../src/wasm/kernels.ts'
-import type { KernelBuild, KernelModules, Kernels } from '../../src/wasm/kernels.ts'
-import { buildWasm, WASM_DIR } from '../build-wasm.ts'
+import type { KernelBuild, Kernels } from '../../src/wasm/kernels.ts'
+import { compileKernels } from './compile-kernels.ts'
 import { createSha256 } from './sha256.ts'
 
 const MIB = 1024 * 1024
@@ -49,14 +49,8 @@ export async function readManifest(directory: string): Promise<ModelManifest> {
   return parseManifest(JSON.parse(config ?? ''), JSON.parse(preprocessor ?? ''))
 }
 
-async function loadKernels({ build, maxBytes = MAX_BYTES }: LoadOptions = {}): Promise<Kernels> {
+async function loadKernels({ build, maxBytes = MAX_BYTES }: LoadOptions): Promise<Kernels> {
   return createKernels(await compileKernels(), { maxBytes, ...(build === undefined ? {} : { build }) })
-}
-
-async function compileKernels(): Promise<KernelModules> {
-  await buildWasm()
-  const compile = async (name: string) => await WebAssembly.compile(await readFile(join(WASM_DIR, name)))
-  return { relaxedSimd: await compile('relaxed.wasm'), simd128: await compile('simd128.wasm') }
 }
 
 /** A package's tensor file as the byte stream that the encoders load from. */
