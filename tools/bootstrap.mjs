@@ -57,7 +57,8 @@ function ensurePackages() {
   if (npmMajor < MIN_NPM_MAJOR)
     throw new BootstrapError(`npm ${MIN_NPM_MAJOR} or newer is needed, found npm ${npmMajor}`)
   console.log('installing the npm packages that package-lock.json pins')
-  const { status } = spawnSync('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], {
+  // Errors only: on Node 20 npm would warn of every package that wants the Node 24 which it is about to install.
+  const { status } = spawnSync('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
     env,
     stdio: 'inherit',

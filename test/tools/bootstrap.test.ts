@@ -54,7 +54,7 @@ function npmCalls(): string[] {
 
 test('a fresh clone gets its packages once, and again only after the lockfile has changed', () => {
   bootstrap('hello.ts')
-  expect(npmCalls()).toEqual(['ci --include=dev --no-audit --no-fund'])
+  expect(npmCalls()).toEqual(['ci --include=dev --no-audit --no-fund --loglevel=error'])
   bootstrap('hello.ts')
   expect(npmCalls()).toHaveLength(1)
   writeFileSync(join(clone, 'package-lock.json'), '{"changed":true}')
