@@ -1,10 +1,13 @@
 // One shared load of something expensive: concurrent first callers wait for the same one, a failed one is tried again.
 
-/**
- * @param load makes the value
- * @param keepAlive is given each load under way, so that it outlives the request that began it
- */
-export function createLoadOnce<T>(load: () => Promise<T>): (keepAlive: (work: Promise<unknown>) => void) => Promise<T> {
+/** Lets work outlive the request that began it. */
+export type KeepAlive = (work: Promise<unknown>) => void
+
+/** The value, loaded by whoever asks first; `keepAlive` is given the load when it begins. */
+export type LoadOnce<T> = (keepAlive: KeepAlive) => Promise<T>
+
+/** @param load makes the value */
+export function createLoadOnce<T>(load: () => Promise<T>): LoadOnce<T> {
   let loading: Promise<T> | undefined
   return (keepAlive) => {
     if (loading === undefined) {

@@ -12,7 +12,7 @@ import type {
   EncoderReadiness,
   ImageEncoderWorker,
 } from '../services/inner-workers.ts'
-import { createLoadOnce } from '../services/load-once.ts'
+import { createLoadOnce, type KeepAlive, type LoadOnce } from '../services/load-once.ts'
 import type { RequestQueue } from '../services/request-queue.ts'
 import type { RpcResult } from '../services/rpc-result.ts'
 import { createKernels } from '../wasm/kernels.ts'
@@ -27,10 +27,8 @@ interface Env {
 
 interface Isolate {
   queue: RequestQueue
-  model: (keepAlive: KeepAlive) => Promise<ImageModel>
+  model: LoadOnce<ImageModel>
 }
-
-type KeepAlive = (work: Promise<unknown>) => void
 
 const NAME = 'image-encoder'
 

@@ -13,7 +13,7 @@ import type {
   EncoderReadiness,
   TextEncoderWorker,
 } from '../services/inner-workers.ts'
-import { createLoadOnce } from '../services/load-once.ts'
+import { createLoadOnce, type KeepAlive, type LoadOnce } from '../services/load-once.ts'
 import type { RequestQueue } from '../services/request-queue.ts'
 import type { RpcResult } from '../services/rpc-result.ts'
 import { createKernels } from '../wasm/kernels.ts'
@@ -28,11 +28,9 @@ interface Env {
 
 interface Isolate {
   queue: RequestQueue
-  manifest: (keepAlive: KeepAlive) => Promise<ModelManifest>
-  model: (keepAlive: KeepAlive) => Promise<TextModel>
+  manifest: LoadOnce<ModelManifest>
+  model: LoadOnce<TextModel>
 }
-
-type KeepAlive = (work: Promise<unknown>) => void
 
 const NAME = 'text-encoder'
 
