@@ -66,6 +66,11 @@ export class Arena {
     return this.#topPtr
   }
 
+  /** Bytes that may still be reserved, alignment aside. */
+  get freeBytes(): number {
+    return this.#maxBytes - this.#topPtr
+  }
+
   /** Most bytes ever in use at once. */
   get highWaterBytes(): number {
     return this.#highWaterBytes

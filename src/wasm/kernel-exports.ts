@@ -6,28 +6,27 @@ import { ModelPackageError } from '../errors.ts'
 export interface KernelExports {
   heapBase: () => number
   addF32: (dstPtr: number, srcPtr: number, length: number) => void
-  attentionF32: (
+  attention: (
     qPtr: number,
     kPtr: number,
     vPtr: number,
     outPtr: number,
+    numQueries: number,
     seqLen: number,
     numHeads: number,
     headDim: number,
     scratchPtr: number,
   ) => void
-  embedRowsI8: (
-    idsPtr: number,
-    count: number,
-    tablePtr: number,
-    scalePtr: number,
-    dstPtr: number,
-    hiddenSize: number,
-  ) => void
-  gemmI8U7: (
+  embedRows4: EmbedRows
+  embedRows6: EmbedRows
+  embedRows8: EmbedRows
+  dotKind: () => number
+  selectDotKind: (kind: number) => void
+  gemm: (
+    bits: number,
+    group: number,
     aPtr: number,
     aScalePtr: number,
-    initPtr: number,
     wPtr: number,
     wScalePtr: number,
     biasPtr: number,
@@ -37,6 +36,7 @@ export interface KernelExports {
     k: number,
     hasGelu: number,
     isAccumulating: number,
+    scratchPtr: number,
   ) => void
   geluF32: (srcPtr: number, dstPtr: number, length: number) => void
   layerNormF32: (
@@ -48,20 +48,43 @@ export interface KernelExports {
     hiddenSize: number,
     eps: number,
   ) => void
-  quantizeRows: (srcPtr: number, m: number, k: number, dataPtr: number, scalePtr: number, initPtr: number) => void
-  softmaxF32: (srcPtr: number, dstPtr: number, m: number, length: number) => void
+  layerNormQuantize: (
+    srcPtr: number,
+    gammaPtr: number,
+    betaPtr: number,
+    m: number,
+    hiddenSize: number,
+    eps: number,
+    dataPtr: number,
+    scalePtr: number,
+    scratchPtr: number,
+  ) => void
+  quantizeRows: (srcPtr: number, m: number, k: number, dataPtr: number, scalePtr: number) => void
 }
+
+type EmbedRows = (
+  idsPtr: number,
+  count: number,
+  tablePtr: number,
+  scalePtr: number,
+  dstPtr: number,
+  hiddenSize: number,
+) => void
 
 const EXPORT_NAMES = [
   'heapBase',
   'addF32',
-  'attentionF32',
-  'embedRowsI8',
-  'gemmI8U7',
+  'attention',
+  'embedRows4',
+  'embedRows6',
+  'embedRows8',
+  'dotKind',
+  'selectDotKind',
+  'gemm',
   'geluF32',
   'layerNormF32',
+  'layerNormQuantize',
   'quantizeRows',
-  'softmaxF32',
 ] as const satisfies readonly (keyof KernelExports)[]
 
 /** Instantiates a kernel build on this memory. @throws ModelPackageError when the module is another one */

@@ -5,7 +5,11 @@ import { Arena } from './arena.ts'
 import { expectCount, expectRegion } from './expect-shape.ts'
 import { bindKernelExports } from './kernel-exports.ts'
 import type { KernelExports } from './kernel-exports.ts'
-import { expectWeightShape, K_STEP, MAX_K, MR } from './pack.ts'
+import { K_STEP, MAX_K } from './pack.ts'
+import type { QuantizedRows } from './quantized-rows.ts'
+import { embeddingTensors, expectLinearShape, linearFormat, linearTensors, storedBytes } from './schemes.ts'
+import type { EmbeddingScheme, LinearScheme } from './schemes.ts'
+import { attentionScratchBytes, gemmScratchBytes, layerNormScratchBytes, padRows } from './scratch-bytes.ts'
 import { selectKernelBuild } from './select-build.ts'
 import type { KernelBuild } from './select-build.ts'
 
@@ -22,25 +26,16 @@ export interface KernelOptions {
   maxBytes: number
   /** Default: what this engine can run. The results of the two builds are equal bit for bit. */
   build?: KernelBuild
+  /** Default: the CPU's best. For tests and benches; the plain build is always 'wide'. */
+  dotKind?: DotKind
 }
 
-/** Activations as the GEMM reads them: int8 rows in blocks of 4, one scale per row. */
-export interface QuantizedRows {
-  /** i8 [ceil(m/4)][k/4][4 rows][4 k] (pack.ts draws it). */
-  readonly dataPtr: number
-  /** f32 [ceil4(m)]. */
-  readonly scalePtr: number
-  /** i32 [ceil4(m)] = -64 * sum of the row: cancels the zero point of the weights. */
-  readonly initPtr: number
-  readonly m: number
-  readonly k: number
-}
-
-/** A Linear layer's weights, w7a8: w ~= (u8 - 64) * scale. */
+/** A Linear layer's weights as the GEMM reads them. */
 export interface PackedWeight {
-  /** u8 [n/8][k/4][8 columns][4 k], values 1..127 (pack.ts draws it). */
+  readonly scheme: LinearScheme
+  /** Panels of 8 output channels; packWeight in pack.ts draws the bytes of each scheme. */
   readonly dataPtr: number
-  /** f32 [n]. */
+  /** f32 [n], or bf16 [n/8][k/group][8 columns] for group schemes. */
   readonly scalePtr: number
   /** f32 [n]. */
   readonly biasPtr: number
@@ -55,9 +50,16 @@ export interface GemmOptions {
   accumulate?: boolean
 }
 
+/**
+ * What integer sums run on: one instruction for a byte dot product (x86 VNNI, ARM), byte pairs in int16 (other x86), or
+ * plain SIMD128. Speed only; the sums are equal.
+ */
+export type DotKind = 'fused' | 'pairs' | 'wide'
+
 /** Every method throws ShapeMismatchError for a size, alignment or region that does not fit. Float tensors are finite. */
 export interface Kernels {
   readonly build: KernelBuild
+  readonly dotKind: DotKind
   readonly memory: WebAssembly.Memory
   readonly arena: Arena
 
@@ -70,8 +72,11 @@ export interface Kernels {
   /** src f32 [m, k] -> out of the same m, k: scale = absmax / 127 (1 for a zero row), halves to even. k % 4 == 0. */
   quantizeRows(srcPtr: number, m: number, k: number, out: QuantizedRows): void
 
-  /** out f32 [a.m, weight.n] = activation(a w^T + bias), or += with `accumulate`. Writes no row past a.m. */
-  gemmI8U7(a: QuantizedRows, weight: PackedWeight, outPtr: number, options?: GemmOptions): void
+  /**
+   * out f32 [a.m, weight.n] = activation(a w^T + bias), or += with `accumulate`. Writes no row past a.m. Takes its
+   * scratch from the arena and gives it back, so it may throw OutOfMemoryError.
+   */
+  gemm(a: QuantizedRows, weight: PackedWeight, outPtr: number, options?: GemmOptions): void
 
   /** src, dst f32 [m, hiddenSize], gamma and beta f32 [hiddenSize]; hiddenSize % 4 == 0; dst may be src. */
   layerNormF32(
@@ -85,10 +90,26 @@ export interface Kernels {
   ): void
 
   /**
-   * out = softmax(q k^T / sqrt(headDim)) v per head, all f32 [seqLen, numHeads * headDim]; headDim % 4 == 0; `out`
-   * overlaps no input. Takes its scratch from the arena and gives it back, so it may throw OutOfMemoryError.
+   * quantizeRows(layerNormF32(src)) in one, without the float rows in between. Takes its scratch from the arena and
+   * gives it back, so it may throw OutOfMemoryError.
    */
-  attentionF32(
+  layerNormQuantize(
+    srcPtr: number,
+    gammaPtr: number,
+    betaPtr: number,
+    m: number,
+    hiddenSize: number,
+    eps: number,
+    out: QuantizedRows,
+  ): void
+
+  /**
+   * out = softmax(q k^T / sqrt(headDim)) v per head: q, out f32 [numQueries, numHeads * headDim], k, v f32 [seqLen,
+   * numHeads * headDim]; headDim % 8 == 0, seqLen at most 65536; `out` overlaps no input. An output row depends on its own query
+   * alone. numQueries is seqLen unless given. Both products run on 16-bit integers; a test bounds the error. Takes its
+   * scratch from the arena and gives it back, so it may throw OutOfMemoryError.
+   */
+  attention(
     qPtr: number,
     kPtr: number,
     vPtr: number,
@@ -96,22 +117,23 @@ export interface Kernels {
     seqLen: number,
     numHeads: number,
     headDim: number,
+    numQueries?: number,
   ): void
 
-  /** Rows of f32 [m, length] to weights that sum to 1, relative error of exp below 1e-6; dst may be src. */
-  softmaxF32(srcPtr: number, dstPtr: number, m: number, length: number): void
-
-  /** x * Phi(x) with the error function, absolute error below 1e-6 for |x| <= 8; dst may be src. f32 [length]. */
+  /** x * Phi(x) with the error function, absolute error below 2e-6; dst may be src. f32 [length]. */
   geluF32(srcPtr: number, dstPtr: number, length: number): void
 
   /** dst += src, f32 [length]. */
   addF32(dstPtr: number, srcPtr: number, length: number): void
 
   /**
-   * dst f32 [count, hiddenSize] = table[ids[i]] * scale[ids[i]]; ids i32 [count], table i8 [vocab, hiddenSize], scale
-   * f32 [vocab]; hiddenSize % 8 == 0. The caller has checked that ids lie inside the table: its size is unknown here.
+   * dst f32 [count, hiddenSize] = rows ids[i] of the table, dequantized; ids i32 [count], table and scale as
+   * embeddingTensors in schemes.ts announces them. The caller has checked that ids lie inside the table: its size is
+   * unknown here.
+   * @throws ShapeMismatchError when a row does not hold whole packed pieces
    */
-  embedRowsI8(
+  embedRows(
+    scheme: EmbeddingScheme,
     idsPtr: number,
     count: number,
     tablePtr: number,
@@ -123,6 +145,14 @@ export interface Kernels {
 
 const PAGE_BYTES = 65536
 const F32 = 4
+
+/** So that integer sums cannot overflow: see assembly/attention.ts. */
+const MAX_ATTENTION_LENGTH = 65536
+
+const EMBED_EXPORTS = { e8: 'embedRows8', e6: 'embedRows6', e4g32: 'embedRows4' } as const
+
+/** By the number that the module's dotKind() gives. */
+const DOT_KINDS: readonly DotKind[] = ['wide', 'pairs', 'fused']
 
 /** What packed data is aligned to, so that no vector load crosses a cache line. */
 const VECTOR_BYTES = 16
@@ -141,31 +171,20 @@ export function createKernels(modules: KernelModules, options: KernelOptions): K
   const memory = new WebAssembly.Memory({ initial: 1, maximum })
   const module = build === 'relaxed-simd' ? modules.relaxedSimd : modules.simd128
   const exports = bindKernelExports(module, memory)
+  if (options.dotKind !== undefined) exports.selectDotKind(DOT_KINDS.indexOf(options.dotKind))
   return new WasmKernels(build, memory, new Arena(memory, exports.heapBase(), maximum * PAGE_BYTES), exports)
-}
-
-/** Room for `m` quantized rows, padded to whole blocks of 4. */
-export function allocQuantizedRows(arena: Arena, m: number, k: number): QuantizedRows {
-  expectCount('m', m)
-  expectCount('k', k, K_STEP)
-  const paddedRows = padRows(m)
-  return {
-    dataPtr: arena.alloc(paddedRows * k),
-    scalePtr: arena.alloc(paddedRows * F32),
-    initPtr: arena.alloc(paddedRows * F32),
-    m,
-    k,
-  }
 }
 
 class WasmKernels implements Kernels {
   readonly build: KernelBuild
+  readonly dotKind: DotKind
   readonly memory: WebAssembly.Memory
   readonly arena: Arena
   readonly #exports: KernelExports
 
   constructor(build: KernelBuild, memory: WebAssembly.Memory, arena: Arena, exports: KernelExports) {
     this.build = build
+    this.dotKind = DOT_KINDS[exports.dotKind()] ?? 'wide'
     this.memory = memory
     this.arena = arena
     this.#exports = exports
@@ -193,41 +212,42 @@ class WasmKernels implements Kernels {
 
   quantizeRows(srcPtr: number, m: number, k: number, out: QuantizedRows): void {
     this.#expectFloats('src', srcPtr, m * k)
-    if (out.m !== m || out.k !== k) {
-      throw new ShapeMismatchError(`quantizeRows: expected out of shape [${m}, ${k}], got [${out.m}, ${out.k}]`)
-    }
-    this.#expectRows(out)
-    this.#exports.quantizeRows(srcPtr, m, k, out.dataPtr, out.scalePtr, out.initPtr)
+    this.#expectRowsOf('quantizeRows', out, m, k)
+    this.#exports.quantizeRows(srcPtr, m, k, out.dataPtr, out.scalePtr)
   }
 
-  gemmI8U7(a: QuantizedRows, weight: PackedWeight, outPtr: number, options: GemmOptions = {}): void {
+  gemm(a: QuantizedRows, weight: PackedWeight, outPtr: number, options: GemmOptions = {}): void {
     const { m, k } = a
-    const { n } = weight
+    const { scheme, n } = weight
     if (weight.k !== k) {
-      throw new ShapeMismatchError(
-        `gemmI8U7: expected weights [n, ${k}] for rows [${m}, ${k}], got [${n}, ${weight.k}]`,
-      )
+      throw new ShapeMismatchError(`gemm: expected weights [n, ${k}] for rows [${m}, ${k}], got [${n}, ${weight.k}]`)
     }
-    expectWeightShape(n, k)
     this.#expectRows(a)
-    this.#expectBytes('weight.data', weight.dataPtr, n * k, VECTOR_BYTES)
-    this.#expectFloats('weight.scale', weight.scalePtr, n)
-    this.#expectFloats('weight.bias', weight.biasPtr, n)
+    this.#expectWeight(weight)
     this.#expectFloats('out', outPtr, m * n)
-    this.#exports.gemmI8U7(
-      a.dataPtr,
-      a.scalePtr,
-      a.initPtr,
-      weight.dataPtr,
-      weight.scalePtr,
-      weight.biasPtr,
-      outPtr,
-      m,
-      n,
-      k,
-      options.activation === 'gelu' ? 1 : 0,
-      options.accumulate === true ? 1 : 0,
-    )
+    const { bits, group } = linearFormat(scheme, k)
+    const mark = this.arena.mark()
+    try {
+      const scratchPtr = this.arena.alloc(gemmScratchBytes(scheme, m, k))
+      this.#exports.gemm(
+        bits,
+        group,
+        a.dataPtr,
+        a.scalePtr,
+        weight.dataPtr,
+        weight.scalePtr,
+        weight.biasPtr,
+        outPtr,
+        m,
+        n,
+        k,
+        options.activation === 'gelu' ? 1 : 0,
+        options.accumulate === true ? 1 : 0,
+        scratchPtr,
+      )
+    } finally {
+      this.arena.release(mark)
+    }
   }
 
   layerNormF32(
@@ -248,7 +268,32 @@ class WasmKernels implements Kernels {
     this.#exports.layerNormF32(srcPtr, dstPtr, gammaPtr, betaPtr, m, hiddenSize, eps)
   }
 
-  attentionF32(
+  layerNormQuantize(
+    srcPtr: number,
+    gammaPtr: number,
+    betaPtr: number,
+    m: number,
+    hiddenSize: number,
+    eps: number,
+    out: QuantizedRows,
+  ): void {
+    expectCount('m', m)
+    expectCount('hiddenSize', hiddenSize, 4)
+    this.#expectFloats('src', srcPtr, m * hiddenSize)
+    this.#expectFloats('gamma', gammaPtr, hiddenSize)
+    this.#expectFloats('beta', betaPtr, hiddenSize)
+    this.#expectRowsOf('layerNormQuantize', out, m, hiddenSize)
+    const mark = this.arena.mark()
+    try {
+      const scratchPtr = this.arena.alloc(layerNormScratchBytes(hiddenSize))
+      const { dataPtr, scalePtr } = out
+      this.#exports.layerNormQuantize(srcPtr, gammaPtr, betaPtr, m, hiddenSize, eps, dataPtr, scalePtr, scratchPtr)
+    } finally {
+      this.arena.release(mark)
+    }
+  }
+
+  attention(
     qPtr: number,
     kPtr: number,
     vPtr: number,
@@ -256,30 +301,28 @@ class WasmKernels implements Kernels {
     seqLen: number,
     numHeads: number,
     headDim: number,
+    numQueries: number = seqLen,
   ): void {
     expectCount('seqLen', seqLen)
+    expectCount('numQueries', numQueries)
     expectCount('numHeads', numHeads)
-    expectCount('headDim', headDim, 4)
-    const length = seqLen * numHeads * headDim
-    this.#expectFloats('q', qPtr, length)
-    this.#expectFloats('k', kPtr, length)
-    this.#expectFloats('v', vPtr, length)
-    this.#expectFloats('out', outPtr, length)
+    expectCount('headDim', headDim, 8)
+    if (seqLen > MAX_ATTENTION_LENGTH) {
+      throw new ShapeMismatchError(`seqLen: expected at most ${MAX_ATTENTION_LENGTH}, got ${seqLen}`)
+    }
+    const hiddenSize = numHeads * headDim
+    this.#expectFloats('q', qPtr, numQueries * hiddenSize)
+    this.#expectFloats('k', kPtr, seqLen * hiddenSize)
+    this.#expectFloats('v', vPtr, seqLen * hiddenSize)
+    this.#expectFloats('out', outPtr, numQueries * hiddenSize)
+    if (seqLen === 0) return
     const mark = this.arena.mark()
     try {
       const scratchPtr = this.arena.alloc(attentionScratchBytes(seqLen, headDim))
-      this.#exports.attentionF32(qPtr, kPtr, vPtr, outPtr, seqLen, numHeads, headDim, scratchPtr)
+      this.#exports.attention(qPtr, kPtr, vPtr, outPtr, numQueries, seqLen, numHeads, headDim, scratchPtr)
     } finally {
       this.arena.release(mark)
     }
-  }
-
-  softmaxF32(srcPtr: number, dstPtr: number, m: number, length: number): void {
-    expectCount('m', m)
-    expectCount('length', length)
-    this.#expectFloats('src', srcPtr, m * length)
-    this.#expectFloats('dst', dstPtr, m * length)
-    this.#exports.softmaxF32(srcPtr, dstPtr, m, length)
   }
 
   geluF32(srcPtr: number, dstPtr: number, length: number): void {
@@ -294,7 +337,8 @@ class WasmKernels implements Kernels {
     this.#exports.addF32(dstPtr, srcPtr, length)
   }
 
-  embedRowsI8(
+  embedRows(
+    scheme: EmbeddingScheme,
     idsPtr: number,
     count: number,
     tablePtr: number,
@@ -303,21 +347,36 @@ class WasmKernels implements Kernels {
     hiddenSize: number,
   ): void {
     expectCount('count', count)
-    expectCount('hiddenSize', hiddenSize, 8)
+    const { weight, scale } = embeddingTensors(scheme, 1, hiddenSize)
     this.#expectFloats('ids', idsPtr, count)
-    this.#expectBytes('table', tablePtr, 0, 1)
-    this.#expectFloats('scale', scalePtr, 0)
+    this.#expectBytes('table', tablePtr, storedBytes(weight), 1)
+    this.#expectBytes('scale', scalePtr, storedBytes(scale), scale.dtype === 'BF16' ? 2 : F32)
     this.#expectFloats('dst', dstPtr, count * hiddenSize)
-    this.#exports.embedRowsI8(idsPtr, count, tablePtr, scalePtr, dstPtr, hiddenSize)
+    const embed = this.#exports[EMBED_EXPORTS[scheme]]
+    embed(idsPtr, count, tablePtr, scalePtr, dstPtr, hiddenSize)
   }
 
-  #expectRows({ dataPtr, scalePtr, initPtr, m, k }: QuantizedRows): void {
+  #expectWeight({ scheme, dataPtr, scalePtr, biasPtr, n, k }: PackedWeight): void {
+    expectLinearShape(scheme, n, k)
+    const { weight, scale } = linearTensors(scheme, n, k)
+    this.#expectBytes('weight.data', dataPtr, storedBytes(weight), VECTOR_BYTES)
+    this.#expectBytes('weight.scale', scalePtr, storedBytes(scale), F32)
+    this.#expectFloats('weight.bias', biasPtr, n)
+  }
+
+  #expectRowsOf(name: string, rows: QuantizedRows, m: number, k: number): void {
+    if (rows.m !== m || rows.k !== k) {
+      throw new ShapeMismatchError(`${name}: expected out of shape [${m}, ${k}], got [${rows.m}, ${rows.k}]`)
+    }
+    this.#expectRows(rows)
+  }
+
+  #expectRows({ dataPtr, scalePtr, m, k }: QuantizedRows): void {
     expectCount('m', m)
     expectCount('k', k, K_STEP)
     if (k > MAX_K) throw new ShapeMismatchError(`k: expected at most ${MAX_K}, got ${k}`)
     this.#expectBytes('rows.data', dataPtr, padRows(m) * k, VECTOR_BYTES)
     this.#expectFloats('rows.scale', scalePtr, padRows(m))
-    this.#expectFloats('rows.init', initPtr, padRows(m))
   }
 
   #expectFloats(name: string, ptr: number, length: number): void {
@@ -328,14 +387,4 @@ class WasmKernels implements Kernels {
     expectCount(`${name} size`, bytes)
     expectRegion(this.memory, name, ptr, bytes, alignBytes)
   }
-}
-
-function padRows(m: number): number {
-  return Math.ceil(m / MR) * MR
-}
-
-/** Bytes of the scratch that attentionF32 lays out: keys, queries, scores, inverse sums, tile and its output rows. */
-function attentionScratchBytes(seqLen: number, headDim: number): number {
-  const paddedKeys = Math.ceil(seqLen / 4) * 4
-  return F32 * (paddedKeys * headDim + headDim * 8 + paddedKeys * 8 + 8 + 4 * 8 + 8 * 4)
 }

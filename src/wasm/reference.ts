@@ -10,55 +10,58 @@ export interface QuantizedRowsReference {
   values: Int8Array
   /** f32 [m]. */
   scales: Float32Array
-  /** i32 [m] = -64 * sum of the row. */
-  inits: Int32Array
 }
 
 /** f32 [m][k] -> int8 rows: scale = absmax / 127 (1 for a zero row), halves to even; float32 arithmetic as the kernel's. */
 export function quantizeRowsReference(src: Float32Array, m: number, k: number): QuantizedRowsReference {
   const values = new Int8Array(m * k)
   const scales = new Float32Array(m)
-  const inits = new Int32Array(m)
   for (let row = 0; row < m; row++) {
     let absMax = 0
     for (let i = 0; i < k; i++) absMax = Math.max(absMax, Math.abs(at(src, row * k + i)))
     const scale = absMax < TINY ? 1 : Math.fround(absMax / 127)
     const inverse = Math.fround(1 / scale)
-    let sum = 0
     for (let i = 0; i < k; i++) {
-      const value = roundHalfToEven(Math.fround(at(src, row * k + i) * inverse))
-      values[row * k + i] = value
-      sum += value
+      values[row * k + i] = roundHalfToEven(Math.fround(at(src, row * k + i) * inverse))
     }
     scales[row] = scale
-    inits[row] = -64 * sum
   }
-  return { values, scales, inits }
+  return { values, scales }
 }
 
 export interface GemmReferenceInput {
-  a: QuantizedRowsReference
-  /** i8 [n][k] in [-63, 63], row-major. */
+  /** Quantized rows: values i8 [m][k], scales f32 [m]. */
+  a: { values: Int8Array; scales: Float32Array }
+  /** i8 [n][k], row-major. */
   weight: Int8Array
-  /** f32 [n]. */
+  /** f32 [n][k / group]. */
   weightScales: Float32Array
   /** f32 [n]. */
   bias: Float32Array
   m: number
   n: number
   k: number
+  /** Consecutive k that share a weight scale. */
+  group: number
 }
 
-/** (sum_k a w) * aScale * wScale + bias as f32 [m][n], every step rounded to float32 in this order. */
+/** (sum_g scale sum_k a w) * aScale + bias as f32 [m][n], every float step rounded to float32 in this order. */
 export function gemmReference(input: GemmReferenceInput): Float32Array {
-  const { a, weight, weightScales, bias, m, n, k } = input
+  const { a, weight, weightScales, bias, m, n, k, group } = input
+  const groups = group === 0 ? 0 : k / group
   const out = new Float32Array(m * n)
   for (let row = 0; row < m; row++) {
     for (let column = 0; column < n; column++) {
       let sum = 0
-      for (let i = 0; i < k; i++) sum += at(a.values, row * k + i) * at(weight, column * k + i)
-      const scaled = Math.fround(Math.fround(sum) * at(a.scales, row))
-      out[row * n + column] = Math.fround(scaled * at(weightScales, column)) + at(bias, column)
+      for (let g = 0; g < groups; g++) {
+        let groupSum = 0
+        for (let i = g * group; i < (g + 1) * group; i++) {
+          groupSum += at(a.values, row * k + i) * at(weight, column * k + i)
+        }
+        const scaled = Math.fround(Math.fround(groupSum) * at(weightScales, column * groups + g))
+        sum = Math.fround(sum + scaled)
+      }
+      out[row * n + column] = Math.fround(sum * at(a.scales, row)) + at(bias, column)
     }
   }
   return out

@@ -1,4 +1,4 @@
-// Multi-head attention against float64: both head sizes, every remainder of the 8-query and 4-key tiles.
+// Multi-head attention against float64: both head sizes, every remainder of the 4-query and 8-key tiles.
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { attentionReference } from '../../src/wasm/reference.ts'
@@ -7,10 +7,15 @@ import { randomNormal } from './random.ts'
 import { fencedF32, maxError, placeF32 } from './tensors.ts'
 
 /**
- * With q, k, v of deviation 1 a score is a float32 sum of headDim products, off by a few 1e-7 of its terms; exp turns
- * that into the same relative error of a weight, and an output is a mean of v with those weights.
+ * q and k are rounded to 1 / 5792 of a row's largest value (headDim 64), so a score of deviation 1 is off by about 2e-4
+ * and a weight by that share of itself; weights are rounded to 1 / 32767 of their sum and v to 1 / 32767 of a
+ * dimension's largest. Each is a mean over many terms in the output. The 8-bit rows that the output is rounded to next
+ * have steps twenty times as large as this bound.
  */
-const TOLERANCE = 4e-6
+const TOLERANCE = 5e-4
+
+/** Where all weight lies on one key, only the rounding of v is left: half of 1 / 32767 of the largest, which is below 4. */
+const VALUE_TOLERANCE = 4 / 32767
 
 interface Heads {
   q: Float32Array
@@ -27,17 +32,18 @@ function randomHeads(seed: number, seqLen: number, numHeads: number, headDim: nu
   return { q, k, v, seqLen, numHeads, headDim }
 }
 
-function attentionInBothBuilds({ q, k, v, seqLen, numHeads, headDim }: Heads): Float32Array {
+function attentionInBothBuilds(heads: Heads, numQueries = heads.seqLen): Float32Array {
+  const { q, k, v, seqLen, numHeads, headDim } = heads
   return expectSameInBothBuilds((kernels) => {
     const [qPtr, kPtr, vPtr] = [placeF32(kernels, q), placeF32(kernels, k), placeF32(kernels, v)]
-    const out = fencedF32(kernels, new Float32Array(q.length).fill(Number.NaN))
+    const out = fencedF32(kernels, new Float32Array(numQueries * numHeads * headDim).fill(Number.NaN))
     const usedBytes = kernels.arena.usedBytes
     // What an earlier pass left where the scratch will lie must not matter.
     const dirtBytes = 64 * 1024
     const mark = kernels.arena.mark()
     kernels.u8(kernels.arena.alloc(dirtBytes), dirtBytes).fill(0xff)
     kernels.arena.release(mark)
-    kernels.attentionF32(qPtr, kPtr, vPtr, out.ptr, seqLen, numHeads, headDim)
+    kernels.attention(qPtr, kPtr, vPtr, out.ptr, seqLen, numHeads, headDim, numQueries)
     expect(kernels.arena.usedBytes).toBe(usedBytes)
     return out.read()
   })
@@ -49,11 +55,11 @@ function expectAttentionAsReference(heads: Heads): void {
   expect(maxError(attentionInBothBuilds(heads), expected)).toBeLessThan(TOLERANCE)
 }
 
-describe('attentionF32', () => {
+describe('attention', () => {
   test.each([
     [1, 1, 8],
     [2, 3, 8],
-    [3, 1, 4],
+    [3, 1, 8],
     [7, 2, 16],
     [8, 2, 32],
     [9, 6, 32],
@@ -62,13 +68,13 @@ describe('attentionF32', () => {
     [197, 1, 64],
     [0, 2, 32],
     [5, 0, 32],
-  ])('is within 4e-6 of the float64 reference for %i tokens, %i heads of %i', (seqLen, numHeads, headDim) => {
+  ])('is within 5e-4 of the float64 reference for %i tokens, %i heads of %i', (seqLen, numHeads, headDim) => {
     expectAttentionAsReference(randomHeads(seqLen * 64 + headDim, seqLen, numHeads, headDim))
   })
 
-  test('of one token is its value, to the last bit', () => {
+  test('of one token is its value, rounded to 16 bits', () => {
     const heads = randomHeads(3, 1, 6, 32)
-    expect(attentionInBothBuilds(heads)).toEqual(heads.v)
+    expect(maxError(attentionInBothBuilds(heads), heads.v)).toBeLessThan(VALUE_TOLERANCE)
   })
 
   test('with equal keys is the mean of the values', () => {
@@ -87,7 +93,53 @@ describe('attentionF32', () => {
     const q = Float32Array.from({ length: 64 }, (_, i) => (Math.floor(i / 8) === i % 8 ? 20 * (i % 8) + 20 : 0))
     const k = q.map((value) => (value === 0 ? 0 : 100))
     const heads = { ...randomHeads(5, seqLen, 1, 8), q, k }
-    expect(attentionInBothBuilds(heads)).toEqual(heads.v)
+    expect(maxError(attentionInBothBuilds(heads), heads.v)).toBeLessThan(VALUE_TOLERANCE)
+  })
+
+  test.each([
+    [197, 64],
+    [512, 64],
+    [513, 64],
+    [1024, 128],
+  ])('overflows nowhere with %i equal keys of %i extreme dimensions', (seqLen, headDim) => {
+    // Every product of q k^T and of weights v has the largest magnitude there is, and all of one sign.
+    for (const [query, key, value] of [
+      [1e4, 1e4, 3],
+      [1e4, -1e4, -3],
+    ] as const) {
+      const fill = (x: number) => new Float32Array(seqLen * headDim).fill(x)
+      const heads = { q: fill(query), k: fill(key), v: fill(value), seqLen, numHeads: 1, headDim }
+      expect(maxError(attentionInBothBuilds(heads), heads.v)).toBeLessThan(2e-6)
+    }
+  })
+
+  test('gives rows of zeros where v is zero, and the mean of v where q is', () => {
+    const heads = randomHeads(8, 6, 1, 8)
+    expect(attentionInBothBuilds({ ...heads, v: new Float32Array(48) })).toEqual(new Float32Array(48))
+    const zeroQuery = { ...heads, q: new Float32Array(48) }
+    expectAttentionAsReference(zeroQuery)
+  })
+
+  test('makes NaN what depends on a NaN: of q its row, of k the head, of v its dimension', () => {
+    const heads = randomHeads(10, 11, 2, 8)
+    const withNaN = (values: Float32Array) => values.with(3 * 16 + 9, Number.NaN) // token 3, head 1, dimension 1
+    const isNaNIn = (changed: Partial<Heads>, isExpected: (token: number, column: number) => boolean) => {
+      const actual = attentionInBothBuilds({ ...heads, ...changed })
+      const wrong = [...actual.keys()].filter((i) => Number.isNaN(actual[i]) !== isExpected(Math.floor(i / 16), i % 16))
+      expect(wrong).toEqual([])
+    }
+    isNaNIn({ q: withNaN(heads.q) }, (token, column) => token === 3 && column >= 8)
+    isNaNIn({ k: withNaN(heads.k) }, (_, column) => column >= 8)
+    isNaNIn({ v: withNaN(heads.v) }, (_, column) => column === 9)
+  })
+
+  test('of the first queries alone gives the same rows to the last bit', () => {
+    const heads = randomHeads(9, 21, 3, 16)
+    const all = attentionInBothBuilds(heads)
+    for (const numQueries of [0, 1, 3, 4, 5, 20]) {
+      const first = attentionInBothBuilds(heads, numQueries)
+      expect(first).toEqual(all.subarray(0, numQueries * 48))
+    }
   })
 
   test('does not let one head or one query disturb another', () => {
@@ -101,7 +153,7 @@ describe('attentionF32', () => {
     expect(differing.every((i) => i >= 9 * 24 + 8 && i < 9 * 24 + 16)).toBe(true)
   })
 
-  test('is within 4e-6 of the float64 reference on random shapes', () => {
+  test('is within 5e-4 of the float64 reference on random shapes', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 0, max: 21 }),

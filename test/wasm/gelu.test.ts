@@ -1,4 +1,4 @@
-// GELU with the error function: absolute error below 1e-6, every length.
+// GELU with the error function: absolute error below 2e-6, every length.
 import { describe, expect, test } from 'vitest'
 import { geluReference } from '../../src/wasm/reference.ts'
 import { expectSameInBothBuilds } from './load-kernels.ts'
@@ -13,13 +13,13 @@ function geluInBothBuilds(src: Float32Array): Float32Array {
 }
 
 describe('geluF32', () => {
-  test('is within 1e-6 of the exact function for |x| <= 8', () => {
+  test('is within 2e-6 of the exact function for |x| <= 8', () => {
     const src = Float32Array.from({ length: 64_001 }, (_, i) => (i - 32_000) / 4000)
     let largest = 0
     geluInBothBuilds(src).forEach((value, i) => {
       largest = Math.max(largest, Math.abs(value - geluReference(src[i] ?? Number.NaN)))
     })
-    expect(largest).toBeLessThan(1e-6)
+    expect(largest).toBeLessThan(2e-6)
   })
 
   test('is x itself for large x, and 0 for large negative x', () => {

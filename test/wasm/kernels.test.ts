@@ -1,7 +1,8 @@
 // The typed binding: what it refuses before a kernel sees it, and the memory it owns.
 import { describe, expect, test } from 'vitest'
 import { InvalidInputError, ModelPackageError, ShapeMismatchError } from '../../src/errors.ts'
-import { allocQuantizedRows, createKernels } from '../../src/wasm/kernels.ts'
+import { createKernels } from '../../src/wasm/kernels.ts'
+import { allocQuantizedRows } from '../../src/wasm/quantized-rows.ts'
 import type { Kernels, PackedWeight } from '../../src/wasm/kernels.ts'
 import { selectKernelBuild } from '../../src/wasm/select-build.ts'
 import { compileKernels } from '../../tools/model/compile-kernels.ts'
@@ -14,7 +15,7 @@ const PAGE_BYTES = 65536
 
 function allocWeight(kernels: Kernels, n: number, k: number): PackedWeight {
   const { arena } = kernels
-  return { dataPtr: arena.alloc(n * k), scalePtr: arena.alloc(4 * n), biasPtr: arena.alloc(4 * n), n, k }
+  return { dataPtr: arena.alloc(n * k), scalePtr: arena.alloc(4 * n), biasPtr: arena.alloc(4 * n), n, k, scheme: 'w7' }
 }
 
 describe('createKernels', () => {
@@ -79,19 +80,20 @@ describe('the binding refuses', () => {
     ['quantizeRows from a misaligned pointer', () => kernels.quantizeRows(ptr + 2, 5, 16, rows)],
     ['quantizeRows from outside the memory', () => kernels.quantizeRows(outsidePtr, 5, 16, rows)],
     ['quantized rows of k not divisible by 4', () => void allocQuantizedRows(kernels.arena, 1, 6)],
-    ['gemm with another k', () => kernels.gemmI8U7(rows, { ...weight, k: 12 }, ptr)],
-    ['gemm with n not divisible by 8', () => kernels.gemmI8U7(rows, { ...weight, n: 4 }, ptr)],
-    ['gemm with packed weights off 16', () => kernels.gemmI8U7(rows, { ...weight, dataPtr: weight.dataPtr + 4 }, ptr)],
-    ['gemm with an output outside the memory', () => kernels.gemmI8U7(rows, weight, outsidePtr - 4)],
-    ['gemm with scales outside the memory', () => kernels.gemmI8U7(rows, { ...weight, scalePtr: outsidePtr }, ptr)],
+    ['gemm with another k', () => kernels.gemm(rows, { ...weight, k: 12 }, ptr)],
+    ['gemm with n not divisible by 8', () => kernels.gemm(rows, { ...weight, n: 4 }, ptr)],
+    ['gemm with packed weights off 16', () => kernels.gemm(rows, { ...weight, dataPtr: weight.dataPtr + 4 }, ptr)],
+    ['gemm with an output outside the memory', () => kernels.gemm(rows, weight, outsidePtr - 4)],
+    ['gemm with scales outside the memory', () => kernels.gemm(rows, { ...weight, scalePtr: outsidePtr }, ptr)],
     ['layer norm of a size not divisible by 4', () => kernels.layerNormF32(ptr, ptr, ptr, ptr, 1, 6, 1e-12)],
     ['layer norm of a negative row count', () => kernels.layerNormF32(ptr, ptr, ptr, ptr, -1, 8, 1e-12)],
-    ['attention with headDim not divisible by 4', () => kernels.attentionF32(ptr, ptr, ptr, ptr, 2, 1, 6)],
-    ['attention over memory it does not have', () => kernels.attentionF32(ptr, ptr, ptr, ptr, 9999, 6, 32)],
-    ['softmax of half a row', () => kernels.softmaxF32(ptr, ptr, 1.5, 2)],
+    ['attention with headDim not divisible by 8', () => kernels.attention(ptr, ptr, ptr, ptr, 2, 1, 12)],
+    ['attention over memory it does not have', () => kernels.attention(ptr, ptr, ptr, ptr, 999, 6, 32)],
+    ['attention over more than 65536 tokens', () => kernels.attention(ptr, ptr, ptr, ptr, 65537, 1, 8)],
+    ['layerNormQuantize into rows of another m', () => kernels.layerNormQuantize(ptr, ptr, ptr, 4, 16, 1e-12, rows)],
     ['gelu past the end', () => kernels.geluF32(outsidePtr - 4, outsidePtr - 4, 2)],
     ['add of a negative length', () => kernels.addF32(ptr, ptr, -1)],
-    ['embedding of a size not divisible by 8', () => kernels.embedRowsI8(ptr, 1, ptr, ptr, ptr, 4)],
+    ['embedding of a size not divisible by 8', () => kernels.embedRows('e8', ptr, 1, ptr, ptr, ptr, 4)],
   ]
 
   test.each(cases)('%s with shape_mismatch', (_, call) => {

@@ -1,6 +1,7 @@
 // Layer normalization against float64, with rows far from zero and rows of no variance.
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { allocQuantizedRows } from '../../src/wasm/quantized-rows.ts'
 import { layerNormReference } from '../../src/wasm/reference.ts'
 import { expectSameInBothBuilds } from './load-kernels.ts'
 import { createRandom, randomNormal } from './random.ts'
@@ -72,16 +73,16 @@ describe('layerNormF32', () => {
     expect(maxError(actual, [Math.SQRT1_2, -Math.SQRT1_2, Math.SQRT1_2, -Math.SQRT1_2])).toBeLessThan(TOLERANCE)
   })
 
-  test('may write over its input', () => {
-    const src = randomNormal(7, 5 * 16)
+  test.each([1, 2, 3, 4, 5, 7])('may write over its input, %i rows', (m) => {
+    const src = randomNormal(7, m * 16)
     const gamma = randomNormal(8, 16)
     const beta = randomNormal(9, 16)
     const inPlace = expectSameInBothBuilds((kernels) => {
       const out = fencedF32(kernels, src)
-      kernels.layerNormF32(out.ptr, out.ptr, placeF32(kernels, gamma), placeF32(kernels, beta), 5, 16, EPS)
+      kernels.layerNormF32(out.ptr, out.ptr, placeF32(kernels, gamma), placeF32(kernels, beta), m, 16, EPS)
       return out.read()
     })
-    expect(inPlace).toEqual(layerNormInBothBuilds(src, gamma, beta, 5))
+    expect(inPlace).toEqual(layerNormInBothBuilds(src, gamma, beta, m))
   })
 
   test('is within 2e-6 of the float64 reference on random shapes and magnitudes', () => {
@@ -102,5 +103,36 @@ describe('layerNormF32', () => {
       ),
       { seed: 20263, numRuns: 60 },
     )
+  })
+})
+
+describe('layerNormQuantize', () => {
+  test.each([
+    [1, 4],
+    [3, 8],
+    [5, 12],
+    [65, 192],
+    [7, 768],
+    [0, 16],
+  ])('equals layerNormF32 then quantizeRows to the last bit for %i rows of %i', (m, hiddenSize) => {
+    const src = randomNormal(m + hiddenSize, m * hiddenSize, 5)
+    const [gamma, beta] = [randomNormal(1, hiddenSize), randomNormal(2, hiddenSize)]
+    const quantized = (isFused: boolean) =>
+      expectSameInBothBuilds((kernels) => {
+        const [srcPtr, gammaPtr, betaPtr] = [src, gamma, beta].map((values) => placeF32(kernels, values))
+        if (srcPtr === undefined || gammaPtr === undefined || betaPtr === undefined) throw new Error('not placed')
+        const rows = allocQuantizedRows(kernels.arena, m, hiddenSize)
+        const normed = fencedF32(kernels, new Float32Array(src.length))
+        const usedBytes = kernels.arena.usedBytes
+        if (isFused) kernels.layerNormQuantize(srcPtr, gammaPtr, betaPtr, m, hiddenSize, EPS, rows)
+        else {
+          kernels.layerNormF32(srcPtr, normed.ptr, gammaPtr, betaPtr, m, hiddenSize, EPS)
+          kernels.quantizeRows(normed.ptr, m, hiddenSize, rows)
+        }
+        expect(kernels.arena.usedBytes).toBe(usedBytes)
+        const paddedRows = Math.ceil(m / 4) * 4
+        return kernels.u8(rows.dataPtr, paddedRows * hiddenSize + paddedRows * 4).slice()
+      })
+    expect(quantized(true)).toEqual(quantized(false))
   })
 })

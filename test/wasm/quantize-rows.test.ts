@@ -1,7 +1,7 @@
-// Row quantization: integers, scales and zero-point corrections equal the scalar twin exactly.
+// Row quantization: integers and scales equal the scalar twin exactly.
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { allocQuantizedRows } from '../../src/wasm/kernels.ts'
+import { allocQuantizedRows } from '../../src/wasm/quantized-rows.ts'
 import { MR, packRows } from '../../src/wasm/pack.ts'
 import { quantizeRowsReference } from '../../src/wasm/reference.ts'
 import { expectSameInBothBuilds } from './load-kernels.ts'
@@ -21,8 +21,7 @@ function expectQuantizedAsReference(src: Float32Array, m: number, k: number): vo
     expect(kernels.u8(endPtr, 64)).toEqual(new Uint8Array(64).fill(0xa5))
     const data = kernels.u8(rows.dataPtr, paddedRows * k)
     const scales = kernels.u8(rows.scalePtr, paddedRows * 4)
-    const inits = kernels.u8(rows.initPtr, paddedRows * 4)
-    return new Uint8Array([...data, ...scales, ...inits])
+    return new Uint8Array([...data, ...scales])
   })
   const reference = quantizeRowsReference(src, m, k)
   const dataBytes = paddedRows * k
@@ -30,9 +29,6 @@ function expectQuantizedAsReference(src: Float32Array, m: number, k: number): vo
   const scales = new Float32Array(bytes.slice(dataBytes, dataBytes + paddedRows * 4).buffer)
   expect(scales.subarray(0, m)).toEqual(reference.scales)
   expect(scales.subarray(m)).toEqual(new Float32Array(paddedRows - m).fill(1))
-  const inits = new Int32Array(bytes.slice(dataBytes + paddedRows * 4).buffer)
-  expect(inits.subarray(0, m)).toEqual(reference.inits)
-  expect(inits.subarray(m)).toEqual(new Int32Array(paddedRows - m))
 }
 
 describe('quantizeRows', () => {
