@@ -110,6 +110,21 @@ export class ModelPackageError extends AppError {
   override readonly type = 'server_error'
 }
 
+/** The model package is of a kind that this engine does not read: a later format, an unknown scheme. */
+export class UnsupportedPackageError extends AppError {
+  readonly code = 'model_package_unsupported'
+  readonly status = 500
+  override readonly type = 'server_error'
+}
+
+/** The model package, or a file of it, is not there or broke off; the next request tries again. */
+export class ModelUnavailableError extends AppError {
+  readonly code = 'model_unavailable'
+  readonly status = 503
+  override readonly type = 'service_unavailable'
+  override readonly retryAfterSeconds = 5
+}
+
 /** An error that another Worker reported: its class was lost on the way, its facts were not. */
 export class RemoteError extends AppError {
   readonly code: string

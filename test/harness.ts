@@ -1,5 +1,6 @@
 // Runs the four Workers, as they would be deployed, in one workerd: bundles from dist/, settings from the wrangler
-// files, the model package from its own folder. Tests talk to them over HTTP and read their log lines.
+// files, the model package from its own folder or from a bucket of local R2. Tests talk to them over HTTP and read their
+// log lines.
 
 import { readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
@@ -16,7 +17,18 @@ export interface WorkersOptions {
   outside?: (url: URL) => OutsideResponse | Promise<OutsideResponse>
   /** Model package folder instead of the wrangler files' own, for one encoder Worker or both. */
   modelDirectory?: Partial<Record<WorkerName, string>>
+  /** Where the runtime's inspector listens, which tells how large the isolates' heaps are; default: nowhere. */
+  inspectorPort?: number
+  /** Model package out of a bucket instead, for both: see modelBucket of the running Workers. */
+  r2?: {
+    /** Key of the package's config.json. */
+    configKey: string
+    /** Keeps the bucket's files in this folder; default: in a temporary one. */
+    directory?: string
+  }
 }
+
+export type ModelBucket = Awaited<ReturnType<Miniflare['getR2Bucket']>>
 
 export type HttpResponse = Awaited<ReturnType<Miniflare['dispatchFetch']>>
 type HttpInit = Parameters<Miniflare['dispatchFetch']>[1]
@@ -30,6 +42,8 @@ export interface RunningWorkers {
   readonly logLines: readonly Record<string, unknown>[]
   /** The first line that matches, once it is there. */
   waitForLog(matches: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
+  /** The bucket that the encoder Workers read, with the option `r2`. */
+  modelBucket(): Promise<ModelBucket>
   stop(): Promise<void>
 }
 
@@ -51,6 +65,8 @@ export async function startWorkers(options: WorkersOptions = {}): Promise<Runnin
     port: 0,
     cf: false,
     logRequests: false,
+    ...(options.inspectorPort === undefined ? {} : { inspectorPort: options.inspectorPort }),
+    ...(options.r2?.directory === undefined ? {} : { resourcePersistencePath: options.r2.directory }),
     log: new Log(LogLevel.NONE),
     handleStructuredLogs: ({ message }) => {
       const line = parseLine(message)
@@ -75,6 +91,7 @@ export async function startWorkers(options: WorkersOptions = {}): Promise<Runnin
         waiting.add(look)
         look()
       }),
+    modelBucket: () => miniflare.getR2Bucket('WEIGHTS', 'flava-edge-text'),
     stop: () => miniflare.dispose(),
   }
 }
@@ -83,7 +100,9 @@ function toMiniflareWorker(built: BuiltWorker, options: WorkersOptions): Minifla
   const settings = readConfig({ config: built.configPath }, { hideWarnings: true })
   const { name, compatibility_date: compatibilityDate, compatibility_flags: compatibilityFlags, assets } = settings
   if (!isWorkerName(name) || compatibilityDate === undefined) throw new Error(`${built.configPath}: no Worker of ours`)
-  const vars = { ...settings.vars, ...options.vars?.[name] }
+  const bucket = assets === undefined ? undefined : options.r2
+  const source = bucket === undefined ? {} : { MODEL_SOURCE: 'r2', MODEL_CONFIG_KEY: bucket.configKey }
+  const vars = { ...settings.vars, ...source, ...options.vars?.[name] }
   const services: readonly ServiceBinding[] = settings.services ?? []
   const { outside = () => Promise.reject(new Error('the network is not there')) } = options
   return {
@@ -102,10 +121,11 @@ function toMiniflareWorker(built: BuiltWorker, options: WorkersOptions): Minifla
             { type: 'worker', worker: service, ...(entrypoint === undefined ? {} : { exportName: entrypoint }) },
           ]),
         ),
-        ...(assets?.binding === undefined ? {} : { [assets.binding]: { type: 'assets' } }),
+        ...(assets?.binding === undefined || bucket ? {} : { [assets.binding]: { type: 'assets' } }),
+        ...(bucket === undefined ? {} : { WEIGHTS: { type: 'r2', name: 'flava-edge-models' } }),
       },
       exports: {},
-      ...(assets?.directory === undefined
+      ...(assets?.directory === undefined || bucket
         ? {}
         : {
             assets: {

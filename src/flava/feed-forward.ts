@@ -1,15 +1,15 @@
 // The feed-forward half of one block, pre-LN and with its residual: h += output(gelu(intermediate(LN(h)))).
-import { allocQuantizedRows } from '../wasm/kernels.ts'
-import type { Kernels } from '../wasm/kernels.ts'
+import { allocQuantizedRows } from '../wasm/quantized-rows.ts'
+import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { BYTES_PER_F32 } from './activations.ts'
 import type { Activations } from './activations.ts'
 import type { EncoderConfig } from './config.ts'
-import type { LayerNormWeights, LinearWeights, TensorTable } from './weights.ts'
+import type { LayerNormWeights, TensorTable } from './weights.ts'
 
 export interface FeedForwardWeights {
   layernormAfter: LayerNormWeights
-  intermediateDense: LinearWeights
-  outputDense: LinearWeights
+  intermediateDense: PackedWeight
+  outputDense: PackedWeight
 }
 
 /** @param block the block's name: `text_model.encoder.layer.0` */
@@ -32,16 +32,14 @@ export function addFeedForward(
   const { gammaPtr, betaPtr } = weights.layernormAfter
   const mark = arena.mark()
   try {
-    const normedPtr = arena.alloc(numRows * hiddenSize * BYTES_PER_F32)
-    const quantizedNormed = allocQuantizedRows(arena, numRows, hiddenSize)
+    const normed = allocQuantizedRows(arena, numRows, hiddenSize)
     const intermediatePtr = arena.alloc(numRows * intermediateSize * BYTES_PER_F32)
     const quantizedIntermediate = allocQuantizedRows(arena, numRows, intermediateSize)
 
-    kernels.layerNormF32(hiddenPtr, normedPtr, gammaPtr, betaPtr, numRows, hiddenSize, layerNormEps)
-    kernels.quantizeRows(normedPtr, numRows, hiddenSize, quantizedNormed)
-    kernels.gemmI8U7(quantizedNormed, weights.intermediateDense, intermediatePtr, { activation: 'gelu' })
+    kernels.layerNormQuantize(hiddenPtr, gammaPtr, betaPtr, numRows, hiddenSize, layerNormEps, normed)
+    kernels.gemm(normed, weights.intermediateDense, intermediatePtr, { activation: 'gelu' })
     kernels.quantizeRows(intermediatePtr, numRows, intermediateSize, quantizedIntermediate)
-    kernels.gemmI8U7(quantizedIntermediate, weights.outputDense, hiddenPtr, { accumulate: true })
+    kernels.gemm(quantizedIntermediate, weights.outputDense, hiddenPtr, { accumulate: true })
   } finally {
     arena.release(mark)
   }

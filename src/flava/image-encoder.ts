@@ -1,36 +1,39 @@
 // FLAVA's image encoder: normalized pixels in, vectors out. Reads as the architecture: patch projection, CLS before
 // the patches, learned positions (no LayerNorm on embeddings, unlike text), pre-LN blocks, final LayerNorm, projection.
 import { ShapeMismatchError } from '../errors.ts'
-import { allocQuantizedRows } from '../wasm/kernels.ts'
-import type { Kernels } from '../wasm/kernels.ts'
+import { allocQuantizedRows } from '../wasm/quantized-rows.ts'
+import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { BYTES_PER_F32, packSequences } from './activations.ts'
 import type { Activations } from './activations.ts'
 import type { ImageConfig } from './config.ts'
-import { encoderStack, runBlocks } from './encoder-blocks.ts'
+import { encoderStack } from './encoder-blocks.ts'
 import type { EncoderStack } from './encoder-blocks.ts'
-import { readOutput } from './encoder-output.ts'
+import { runEncoder } from './encoder-output.ts'
 import type { EncodedItem, EncoderOutput } from './encoder-output.ts'
 import type { ModelManifest } from './manifest.ts'
-import { imageTensors } from './package-layout.ts'
+import type { CreateDigest } from './package-file.ts'
+import { PATCH_PROJECTION } from './package-layout.ts'
 import { loadTensors } from './weights.ts'
-import type { CreateDigest, LinearWeights, TensorTable } from './weights.ts'
+import type { TensorTable, WeightFootprint } from './weights.ts'
 
 export interface FlavaImageEncoder {
   kernels: Kernels
   config: ImageConfig
+  footprint: WeightFootprint
   embeddings: ImageEmbeddings
   stack: EncoderStack
 }
 
 interface ImageEmbeddings {
-  patchProjection: LinearWeights
+  patchProjection: PackedWeight
   clsTokenPtr: number
   positionPtr: number
 }
 
 /**
  * Load and verify the image half of a package into linear memory.
- * @throws ModelPackageError when the file is not the one the manifest names
+ * @param weights all bytes of the manifest's image file
+ * @throws ModelPackageError when the file is not the one the manifest names, ModelUnavailableError when it breaks off
  */
 export async function loadImageEncoder(
   kernels: Kernels,
@@ -38,10 +41,11 @@ export async function loadImageEncoder(
   weights: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
 ): Promise<FlavaImageEncoder> {
-  const tensors = await loadTensors(kernels, manifest, imageTensors(manifest), weights, createDigest)
+  const tensors = await loadTensors(kernels, manifest, 'image', weights, createDigest)
   return {
     kernels,
     config: manifest.image,
+    footprint: tensors.footprint,
     embeddings: imageEmbeddings(tensors),
     stack: encoderStack(tensors, 'image_model', 'image_projection', manifest.image),
   }
@@ -69,8 +73,7 @@ export function encodeImage(
   const mark = kernels.arena.mark()
   try {
     const activations = embedPatches(encoder, pixelValues, count)
-    runBlocks(kernels, stack, activations)
-    return readOutput(kernels, stack, activations, output)
+    return runEncoder(kernels, stack, activations, output)
   } finally {
     kernels.arena.release(mark)
   }
@@ -79,7 +82,7 @@ export function encodeImage(
 function imageEmbeddings(tensors: TensorTable): ImageEmbeddings {
   const embeddings = 'image_model.embeddings'
   return {
-    patchProjection: tensors.linear(`${embeddings}.patch_embeddings.projection`),
+    patchProjection: tensors.linear(PATCH_PROJECTION),
     clsTokenPtr: tensors.ptr(`${embeddings}.cls_token`),
     positionPtr: tensors.ptr(`${embeddings}.position_embeddings`),
   }
@@ -125,7 +128,7 @@ function projectPatches(
   const quantized = allocQuantizedRows(arena, numRows, k)
   flattenPatches(pixelValues, count, config, kernels.f32(patchesPtr, numRows * k))
   kernels.quantizeRows(patchesPtr, numRows, k, quantized)
-  kernels.gemmI8U7(quantized, patchProjection, projectedPtr)
+  kernels.gemm(quantized, patchProjection, projectedPtr)
   return projectedPtr
 }
 

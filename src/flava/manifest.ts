@@ -1,14 +1,17 @@
 // What a model package says about itself: config.json and preprocessor_config.json, parsed once and checked.
-// Everything past this point trusts it; the tensors themselves are checked in weights.ts.
+// Everything past this point trusts it; the files themselves are checked as they are read, in package-file.ts.
 import { z } from 'zod'
-import { ModelPackageError } from '../errors.ts'
+import { AppError, ModelPackageError, UnsupportedPackageError } from '../errors.ts'
+import { EMBEDDING_SCHEMES, LINEAR_SCHEMES, embeddingTensors, expectLinearShape } from '../wasm/schemes.ts'
+import type { EmbeddingScheme, LinearScheme } from '../wasm/schemes.ts'
 import { flavaConfigSchema, toImageConfig, toTextConfig } from './config.ts'
 import type { EncoderConfig, ImageConfig, TextConfig } from './config.ts'
+import { imageLinears, textLinears, WORD_EMBEDDINGS } from './package-layout.ts'
+import type { PackageFile } from './package-file.ts'
 
-export const FORMAT_VERSION = 1
-export const SCHEME = 'w7a8'
+const FORMAT_VERSION = 2
 
-/** The attention kernel takes heads of whole groups of 4; 8 also makes hidden_size whole panels. */
+/** The attention kernel takes heads of whole groups of 8, which also makes hidden_size whole panels. */
 const HEAD_DIM_MULTIPLE = 8
 /** The packed weight layout holds whole panels of 8 output channels; see src/wasm. */
 const CHANNEL_MULTIPLE = 8
@@ -21,20 +24,33 @@ const RESCALE_TOLERANCE = 1e-9
 const hex = (digits: number) => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`), `expected ${digits} hex digits`)
 const channels = z.tuple([z.number(), z.number(), z.number()])
 
+const fileSchema = z
+  .object({
+    // A plain name: it becomes part of a path.
+    name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected a plain file name'),
+    sha256: hex(64),
+    size_bytes: z.int().positive(),
+  })
+  .transform(({ name, sha256, size_bytes: sizeBytes }): PackageFile => ({ name, sha256, sizeBytes }))
+
+const filesSchema = z.object({ text: fileSchema, image: fileSchema, tokenizer: fileSchema, preprocessor: fileSchema })
+
 const edgeSchema = z.object({
-  format_version: z.literal(FORMAT_VERSION),
-  scheme: z.literal(SCHEME),
+  variant: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'expected up to 32 of a-z, 0-9 and -'),
   space: hex(16),
   weights: hex(64),
   checkpoint: hex(64),
+  files: filesSchema,
+  schemes: z.record(z.string(), z.string()),
   // [CLS] and two [SEP]: what an empty pair takes.
   max_text_length: z.int().min(3),
   pooling: z.literal('cls-projected'),
   license: z.string().min(1),
 })
 
-// The format is checked before the geometry, so that a package from another version is refused as just that.
-const versionSchema = z.object({ flava_edge: edgeSchema.pick({ format_version: true, scheme: true }) })
+// The format is checked before all else, so that a package from another version is refused as just that.
+const versionSchema = z.object({ flava_edge: z.object({ format_version: z.int().positive() }) })
+const packageFilesSchema = z.object({ flava_edge: edgeSchema.pick({ files: true }) })
 const configSchema = flavaConfigSchema.extend({ flava_edge: edgeSchema })
 
 const preprocessorSchema = z.object({
@@ -50,16 +66,28 @@ const preprocessorSchema = z.object({
   image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]),
 })
 
-/** A model package's identity, geometry and preprocessing. */
+/** The files of a package beside config.json, by what they are for. */
+export type PackageFiles = Readonly<Record<'text' | 'image' | 'tokenizer' | 'preprocessor', PackageFile>>
+
+/** How each quantized tensor is stored, by its name without `.weight`. */
+export interface PackageSchemes {
+  wordEmbeddings: EmbeddingScheme
+  linears: Readonly<Record<string, LinearScheme>>
+}
+
+/** A model package's identity, geometry and preprocessing. Plain data: it crosses from Worker to Worker. */
 export interface ModelManifest {
+  /** Which of a model's packages this is: `default`, `small`, ... */
+  variant: string
   /** Vectors may be compared when and only when this is equal. */
   space: string
-  /** sha256 of model.safetensors, hex. */
+  /** Identity of the package's tensors: sha256 over the tensor files' hashes, hex. */
   weights: string
   /** sha256 of the checkpoint the package was made from, hex. */
   checkpoint: string
-  scheme: typeof SCHEME
   license: string
+  files: PackageFiles
+  schemes: PackageSchemes
   /** Tokens per text, [CLS] and [SEP] included. */
   maxTextLength: number
   /** Length of a projected vector. */
@@ -70,46 +98,109 @@ export interface ModelManifest {
 }
 
 /**
+ * The part of config.json that says where the rest of the package is.
+ * @throws ModelPackageError, UnsupportedPackageError for another format version
+ */
+export function parsePackageFiles(configJson: unknown): PackageFiles {
+  checkVersion(configJson)
+  return parseFile('config.json', packageFilesSchema, configJson).flava_edge.files
+}
+
+/**
  * Parse a package's two JSON files.
- * @throws ModelPackageError naming the file and the field, for another format version, scheme or an impossible geometry
+ * @throws ModelPackageError naming the file and the field, for an impossible geometry too; UnsupportedPackageError for
+ * another format version or a scheme that is not known here
  */
 export function parseManifest(configJson: unknown, preprocessorJson: unknown): ModelManifest {
-  parseFile('config.json', versionSchema, configJson)
+  checkVersion(configJson)
   const config = parseFile('config.json', configSchema, configJson)
   const preprocessor = parseFile('preprocessor_config.json', preprocessorSchema, preprocessorJson)
   const { flava_edge: edge } = config
-  const manifest: ModelManifest = {
-    space: edge.space,
-    weights: edge.weights,
-    checkpoint: edge.checkpoint,
-    scheme: edge.scheme,
-    license: edge.license,
-    maxTextLength: edge.max_text_length,
+  const geometry = {
     projectionSize: config.projection_dim,
     text: toTextConfig(config.text_config),
     image: toImageConfig(config.image_config),
+  }
+  checkGeometry(geometry, edge.max_text_length, preprocessor.size)
+  return {
+    variant: edge.variant,
+    space: edge.space,
+    weights: edge.weights,
+    checkpoint: edge.checkpoint,
+    license: edge.license,
+    files: edge.files,
+    schemes: parseSchemes(edge.schemes, geometry),
+    maxTextLength: edge.max_text_length,
+    ...geometry,
     preprocessing: { size: preprocessor.size.height, mean: preprocessor.image_mean, std: preprocessor.image_std },
   }
-  checkGeometry(manifest, preprocessor.size)
-  return manifest
 }
 
-function checkGeometry(manifest: ModelManifest, size: { height: number; width: number }): void {
-  const { text, image } = manifest
+function checkVersion(configJson: unknown): void {
+  const { format_version: version } = parseFile('config.json', versionSchema, configJson).flava_edge
+  if (version === FORMAT_VERSION) return
+  const remedy = version > FORMAT_VERSION ? 'update flava-edge' : 'export the model again'
+  throw new UnsupportedPackageError(
+    `config.json: flava_edge.format_version: expected ${FORMAT_VERSION}, got ${version}: ${remedy}`,
+  )
+}
+
+type Geometry = Pick<ModelManifest, 'projectionSize' | 'text' | 'image'>
+
+/** Every quantized tensor of this geometry has a scheme that it can be stored in, and nothing else has one. */
+function parseSchemes(schemes: Readonly<Record<string, string>>, geometry: Geometry): PackageSchemes {
+  const { text } = geometry
+  const linears: Record<string, LinearScheme> = {}
+  for (const [name, { n, k }] of [...textLinears(geometry), ...imageLinears(geometry)]) {
+    const scheme = schemeOf(schemes, name, LINEAR_SCHEMES)
+    checkScheme(name, () => expectLinearShape(scheme, n, k))
+    linears[name] = scheme
+  }
+  const wordEmbeddings = schemeOf(schemes, WORD_EMBEDDINGS, EMBEDDING_SCHEMES)
+  checkScheme(WORD_EMBEDDINGS, () => embeddingTensors(wordEmbeddings, text.vocabSize, text.hiddenSize))
+  const unknown = Object.keys(schemes).find((name) => name !== WORD_EMBEDDINGS && !(name in linears))
+  if (unknown !== undefined)
+    throw new ModelPackageError(`${schemeField(unknown)}: not a quantized tensor of this model`)
+  return { wordEmbeddings, linears }
+}
+
+function schemeOf<T extends string>(schemes: Readonly<Record<string, string>>, name: string, known: readonly T[]): T {
+  const got = schemes[name]
+  if (got === undefined) throw new ModelPackageError(`${schemeField(name)}: scheme is missing`)
+  const scheme = known.find((candidate) => candidate === got)
+  if (scheme !== undefined) return scheme
+  throw new UnsupportedPackageError(
+    `${schemeField(name)}: expected one of ${known.join(', ')}, got ${JSON.stringify(got.slice(0, 40))}`,
+  )
+}
+
+function checkScheme(name: string, check: () => unknown): void {
+  try {
+    check()
+  } catch (cause) {
+    if (!(cause instanceof AppError)) throw cause
+    throw new ModelPackageError(`${schemeField(name)}: ${cause.message}`, { cause })
+  }
+}
+
+function schemeField(name: string): string {
+  return `config.json: flava_edge.schemes.${name.slice(0, 120)}`
+}
+
+function checkGeometry(
+  { projectionSize, text, image }: Geometry,
+  maxTextLength: number,
+  size: { height: number; width: number },
+): void {
   checkEncoder('text_config', text)
   checkEncoder('image_config', image)
   const multiple = CHANNEL_MULTIPLE
-  expect(
-    'projection_dim',
-    manifest.projectionSize % multiple === 0,
-    `a multiple of ${multiple}`,
-    manifest.projectionSize,
-  )
+  expect('projection_dim', projectionSize % multiple === 0, `a multiple of ${multiple}`, projectionSize)
   expect(
     'flava_edge.max_text_length',
-    manifest.maxTextLength <= text.maxPositionEmbeddings,
+    maxTextLength <= text.maxPositionEmbeddings,
     `at most max_position_embeddings (${text.maxPositionEmbeddings})`,
-    manifest.maxTextLength,
+    maxTextLength,
   )
   const patches = `a multiple of patch_size (${image.patchSize})`
   expect('image_config.image_size', image.imageSize % image.patchSize === 0, patches, image.imageSize)

@@ -2,12 +2,11 @@
 // Format: https://github.com/huggingface/safetensors (u64 header length, JSON header, tensor bytes). Knows no FLAVA.
 import { z } from 'zod'
 import { ModelPackageError } from '../errors.ts'
-
-export type TensorDtype = 'U8' | 'I8' | 'F32'
+import type { StoredDtype } from '../wasm/schemes.ts'
 
 export interface TensorEntry {
   name: string
-  dtype: TensorDtype
+  dtype: StoredDtype
   shape: readonly number[]
   /** Where the tensor begins and ends, in bytes after the header. */
   beginBytes: number
@@ -36,11 +35,11 @@ const LENGTH_BYTES = 8
 /** A header of flava-full's size is 60 KiB; anything near this limit is not one of our files. */
 const MAX_HEADER_BYTES = 4 * 1024 * 1024
 const OPENING_BRACE = 0x7b
-const BYTES_PER_ELEMENT: Record<TensorDtype, number> = { U8: 1, I8: 1, F32: 4 }
+const BYTES_PER_ELEMENT: Record<StoredDtype, number> = { U8: 1, I8: 1, BF16: 2, F32: 4 }
 
 const count = z.int().nonnegative()
 const entrySchema = z.object({
-  dtype: z.enum(['U8', 'I8', 'F32']),
+  dtype: z.enum(['U8', 'I8', 'BF16', 'F32']),
   shape: z.array(count),
   data_offsets: z.tuple([count, count]),
 })

@@ -5,14 +5,15 @@ import type { Kernels } from '../wasm/kernels.ts'
 import { BYTES_PER_F32, packSequences } from './activations.ts'
 import type { Activations } from './activations.ts'
 import type { TextConfig } from './config.ts'
-import { encoderStack, runBlocks } from './encoder-blocks.ts'
+import { encoderStack } from './encoder-blocks.ts'
 import type { EncoderStack } from './encoder-blocks.ts'
-import { readOutput } from './encoder-output.ts'
+import { runEncoder } from './encoder-output.ts'
 import type { EncodedItem, EncoderOutput } from './encoder-output.ts'
 import type { ModelManifest } from './manifest.ts'
-import { textTensors } from './package-layout.ts'
+import type { CreateDigest } from './package-file.ts'
+import { WORD_EMBEDDINGS } from './package-layout.ts'
 import { loadTensors } from './weights.ts'
-import type { CreateDigest, LayerNormWeights, TensorTable } from './weights.ts'
+import type { EmbeddingWeights, LayerNormWeights, TensorTable, WeightFootprint } from './weights.ts'
 
 /** One text as token ids, [CLS] first; token types default to zeros. */
 export interface TokenSequence {
@@ -23,13 +24,13 @@ export interface TokenSequence {
 export interface FlavaTextEncoder {
   kernels: Kernels
   config: TextConfig
+  footprint: WeightFootprint
   embeddings: TextEmbeddings
   stack: EncoderStack
 }
 
 interface TextEmbeddings {
-  wordPtr: number
-  wordScalePtr: number
+  words: EmbeddingWeights
   positionPtr: number
   tokenTypePtr: number
   layerNorm: LayerNormWeights
@@ -37,7 +38,8 @@ interface TextEmbeddings {
 
 /**
  * Load and verify the text half of a package into linear memory.
- * @throws ModelPackageError when the file is not the one the manifest names
+ * @param weights all bytes of the manifest's text file
+ * @throws ModelPackageError when the file is not the one the manifest names, ModelUnavailableError when it breaks off
  */
 export async function loadTextEncoder(
   kernels: Kernels,
@@ -45,10 +47,11 @@ export async function loadTextEncoder(
   weights: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
 ): Promise<FlavaTextEncoder> {
-  const tensors = await loadTensors(kernels, manifest, textTensors(manifest), weights, createDigest)
+  const tensors = await loadTensors(kernels, manifest, 'text', weights, createDigest)
   return {
     kernels,
     config: manifest.text,
+    footprint: tensors.footprint,
     embeddings: textEmbeddings(tensors),
     stack: encoderStack(tensors, 'text_model', 'text_projection', manifest.text),
   }
@@ -71,8 +74,7 @@ export function encodeText(
   const mark = kernels.arena.mark()
   try {
     const activations = embedTokens(encoder, sequences)
-    runBlocks(kernels, stack, activations)
-    return readOutput(kernels, stack, activations, output)
+    return runEncoder(kernels, stack, activations, output)
   } finally {
     kernels.arena.release(mark)
   }
@@ -81,8 +83,7 @@ export function encodeText(
 function textEmbeddings(tensors: TensorTable): TextEmbeddings {
   const embeddings = 'text_model.embeddings'
   return {
-    wordPtr: tensors.ptr(`${embeddings}.word_embeddings.weight`),
-    wordScalePtr: tensors.ptr(`${embeddings}.word_embeddings.weight_scale`),
+    words: tensors.wordEmbeddings(WORD_EMBEDDINGS),
     positionPtr: tensors.ptr(`${embeddings}.position_embeddings.weight`),
     tokenTypePtr: tensors.ptr(`${embeddings}.token_type_embeddings.weight`),
     layerNorm: tensors.layerNorm(`${embeddings}.LayerNorm`),
@@ -95,7 +96,7 @@ function embedTokens(
   sequences: readonly TokenSequence[],
 ): Activations {
   const { hiddenSize, layerNormEps } = config
-  const { wordPtr, wordScalePtr, positionPtr, tokenTypePtr, layerNorm } = embeddings
+  const { words, positionPtr, tokenTypePtr, layerNorm } = embeddings
   const rowBytes = hiddenSize * BYTES_PER_F32
   const { spans, numRows } = packSequences(sequences.map(({ inputIds }) => inputIds.length))
 
@@ -105,7 +106,7 @@ function embedTokens(
     const idsPtr = kernels.arena.alloc(numRows * Int32Array.BYTES_PER_ELEMENT)
     const ids = kernels.i32(idsPtr, numRows)
     sequences.forEach(({ inputIds }, index) => ids.set(inputIds, spans[index]?.firstRow))
-    kernels.embedRowsI8(idsPtr, numRows, wordPtr, wordScalePtr, hiddenPtr, hiddenSize)
+    kernels.embedRows(words.scheme, idsPtr, numRows, words.tablePtr, words.scalePtr, hiddenPtr, hiddenSize)
   } finally {
     kernels.arena.release(mark)
   }

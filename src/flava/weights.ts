@@ -1,137 +1,183 @@
-// Moves the tensors one encoder needs from a stream into linear memory, and vouches for them: names, shapes, sha256.
+// Moves the tensors of one encoder from a stream into linear memory, and vouches for them: names, shapes, length, sha256.
 // Tensor bytes are kept as they are in the file, so nothing is ever held twice.
 import { ModelPackageError } from '../errors.ts'
-import type { Kernels } from '../wasm/kernels.ts'
-import { FORMAT_VERSION } from './manifest.ts'
+import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
+import { storedBytes } from '../wasm/schemes.ts'
+import type { EmbeddingScheme, StoredTensor } from '../wasm/schemes.ts'
 import type { ModelManifest } from './manifest.ts'
-import { imageTensors, textTensors } from './package-layout.ts'
-import type { TensorSpec, TensorSpecs } from './package-layout.ts'
+import { readVerified } from './package-file.ts'
+import type { CreateDigest } from './package-file.ts'
+import { imageLinears, imageTensors, textLinears, textTensors } from './package-layout.ts'
+import type { TensorSpecs } from './package-layout.ts'
 import { createSafetensorsParser } from './safetensors.ts'
 import type { SafetensorsHeader } from './safetensors.ts'
-
-/** A hash of bytes that arrive in pieces; platform/digest.ts and tools/model have one each. */
-export interface IncrementalDigest {
-  update(bytes: Uint8Array): Promise<void>
-  /** The hash of all bytes so far, lower-case hex; ends the digest. */
-  hex(): Promise<string>
-}
-
-export type CreateDigest = () => IncrementalDigest
-
-/** A Linear in linear memory: u8 [n, k] in the packed layout, f32 scale and bias [n]. */
-export interface LinearWeights {
-  dataPtr: number
-  scalePtr: number
-  biasPtr: number
-  n: number
-  k: number
-}
 
 export interface LayerNormWeights {
   gammaPtr: number
   betaPtr: number
 }
 
+export interface EmbeddingWeights {
+  scheme: EmbeddingScheme
+  tablePtr: number
+  scalePtr: number
+}
+
+/** What a load cost in memory. */
+export interface WeightFootprint {
+  /** Linear memory that the tensors take. */
+  weightBytes: number
+  /** The largest piece of the file that was in JavaScript's hands at once. */
+  largestChunkBytes: number
+}
+
 /** Verified tensors in linear memory, by Hugging Face name. */
 export interface TensorTable {
+  readonly footprint: WeightFootprint
   ptr(name: string): number
-  linear(name: string): LinearWeights
+  linear(name: string): PackedWeight
+  wordEmbeddings(name: string): EmbeddingWeights
   layerNorm(name: string): LayerNormWeights
 }
 
-export const WEIGHTS_FILE = 'model.safetensors'
+export type EncoderName = 'text' | 'image'
+
+/** What vector loads are aligned to; see src/wasm. */
+const ALIGN_BYTES = 16
 
 /**
- * Copy `wanted` out of a package's model.safetensors. The memory stays allocated for the life of the kernels; when
- * anything fails it is given back. Loads on one Kernels must not overlap.
- * @param stream all bytes of the file, in chunks of any size
- * @throws ModelPackageError when a name, dtype, shape, the length or the sha256 is not what the manifest promises
+ * Copy one encoder's tensor file into linear memory, which grows once, for all of them. The memory stays allocated for
+ * the life of the kernels; when anything fails it is given back. Loads on one Kernels must not overlap.
+ * @param stream all bytes of the encoder's file, in chunks of any size
+ * @throws ModelPackageError when a name, dtype, shape, the length or the sha256 is not what the manifest promises, or
+ * the tensors do not fit the memory; ModelUnavailableError when the stream breaks off
  */
 export async function loadTensors(
   kernels: Kernels,
   manifest: ModelManifest,
-  wanted: TensorSpecs,
+  encoder: EncoderName,
   stream: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
 ): Promise<TensorTable> {
   const mark = kernels.arena.mark()
   try {
-    const pointers = await copyTensors(kernels, manifest, wanted, stream, createDigest())
-    return tensorTable(wanted, pointers)
+    await checkIdentity(manifest, createDigest)
+    return await copyTensors(kernels, manifest, encoder, stream, createDigest)
   } catch (error) {
     kernels.arena.release(mark)
+    // Does nothing when the stream has been read.
+    await stream.cancel().catch(() => undefined)
     throw error
   }
+}
+
+/** Both encoders answer with `weights`: it must be what its definition makes of the two files' hashes. */
+export async function checkIdentity({ files, weights }: ModelManifest, createDigest: CreateDigest): Promise<void> {
+  const digest = createDigest()
+  await digest.update(new TextEncoder().encode(`${files.text.sha256}\n${files.image.sha256}\n`))
+  const expected = await digest.hex()
+  if (weights === expected) return
+  throw new ModelPackageError(
+    `config.json: flava_edge.weights: expected ${expected} by the files' hashes, got ${weights}`,
+  )
 }
 
 async function copyTensors(
   kernels: Kernels,
   manifest: ModelManifest,
-  wanted: TensorSpecs,
+  encoder: EncoderName,
   stream: ReadableStream<Uint8Array>,
-  digest: IncrementalDigest,
-): Promise<ReadonlyMap<string, number>> {
-  const pointers = new Map<string, number>()
-  const parser = createSafetensorsParser(WEIGHTS_FILE, {
+  createDigest: CreateDigest,
+): Promise<TensorTable> {
+  const file = manifest.files[encoder]
+  const specs = encoder === 'text' ? textTensors(manifest) : imageTensors(manifest)
+  let placed: PlacedTensors = { pointers: new Map(), weightBytes: 0 }
+  const parser = createSafetensorsParser(file.name, {
     onHeader(header) {
-      checkHeader(header, manifest)
-      for (const { name, beginBytes, endBytes } of header.tensors) {
-        if (wanted.has(name)) pointers.set(name, kernels.arena.alloc(endBytes - beginBytes))
-      }
+      checkHeader(file.name, header, specs)
+      placed = placeTensors(kernels, file.name, specs)
     },
     onBytes({ name }, offsetBytes, bytes) {
-      const ptr = pointers.get(name)
+      const ptr = placed.pointers.get(name)
       if (ptr !== undefined) kernels.u8(ptr + offsetBytes, bytes.length).set(bytes)
     },
   })
-  for await (const chunk of stream) {
-    await digest.update(chunk)
-    parser.push(chunk)
-  }
+  const { largestChunkBytes } = await readVerified(stream, file, createDigest, (chunk) => parser.push(chunk))
   parser.end()
-  const got = await digest.hex()
-  if (got !== manifest.weights) {
-    throw new ModelPackageError(`${WEIGHTS_FILE}: sha256: expected ${manifest.weights}, got ${got}`)
-  }
-  return pointers
+  return tensorTable(manifest, encoder, placed, largestChunkBytes)
 }
 
-function checkHeader({ metadata, tensors }: SafetensorsHeader, manifest: ModelManifest): void {
-  const expectedMetadata = { format: 'flava-edge', format_version: String(FORMAT_VERSION), scheme: manifest.scheme }
-  for (const [key, expected] of Object.entries(expectedMetadata)) {
-    const got = metadata[key]
-    if (got !== expected) {
-      throw new ModelPackageError(`${WEIGHTS_FILE}: __metadata__.${key}: expected ${expected}, got ${got ?? 'nothing'}`)
-    }
+interface PlacedTensors {
+  pointers: ReadonlyMap<string, number>
+  weightBytes: number
+}
+
+/** One allocation for all, so that memory grows once. */
+function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs): PlacedTensors {
+  const sizes = [...specs].map(([name, spec]) => [name, alignUp(storedBytes(spec))] as const)
+  const weightBytes = sizes.reduce((sum, [, bytes]) => sum + bytes, 0)
+  if (weightBytes > arena.freeBytes) {
+    throw new ModelPackageError(
+      `${file}: expected tensors of at most ${arena.freeBytes} bytes, which is what linear memory has, got ${weightBytes}`,
+    )
   }
-  const missing = new Map([...textTensors(manifest), ...imageTensors(manifest)])
+  let ptr = arena.alloc(weightBytes, ALIGN_BYTES)
+  const pointers = new Map<string, number>()
+  for (const [name, bytes] of sizes) {
+    pointers.set(name, ptr)
+    ptr += bytes
+  }
+  return { pointers, weightBytes }
+}
+
+function alignUp(bytes: number): number {
+  return Math.ceil(bytes / ALIGN_BYTES) * ALIGN_BYTES
+}
+
+/** The tensors a file names are those of the package, in any order. @throws ModelPackageError */
+export function checkHeader(file: string, { tensors }: SafetensorsHeader, specs: TensorSpecs): void {
+  const missing = new Map(specs)
   for (const { name, dtype, shape } of tensors) {
     const spec = missing.get(name)
-    if (!spec) throw new ModelPackageError(`${WEIGHTS_FILE}: ${name}: not a tensor of this package`)
+    if (!spec) throw new ModelPackageError(`${file}: ${name}: not a tensor of this file`)
     const [expected, got] = [describe(spec), describe({ dtype, shape })]
-    if (got !== expected) throw new ModelPackageError(`${WEIGHTS_FILE}: ${name}: expected ${expected}, got ${got}`)
+    if (got !== expected) throw new ModelPackageError(`${file}: ${name}: expected ${expected}, got ${got}`)
     missing.delete(name)
   }
   const [firstMissing] = missing.keys()
-  if (firstMissing) throw new ModelPackageError(`${WEIGHTS_FILE}: ${firstMissing}: tensor is missing`)
+  if (firstMissing !== undefined) throw new ModelPackageError(`${file}: ${firstMissing}: tensor is missing`)
 }
 
-function describe({ dtype, shape }: TensorSpec): string {
+function describe({ dtype, shape }: StoredTensor): string {
   return `${dtype} [${shape.join(', ')}]`
 }
 
-function tensorTable(specs: TensorSpecs, pointers: ReadonlyMap<string, number>): TensorTable {
-  function ptr(name: string): number {
-    const found = pointers.get(name)
-    if (found === undefined) throw new ModelPackageError(`${WEIGHTS_FILE}: ${name}: not loaded for this encoder`)
-    return found
+function tensorTable(
+  manifest: ModelManifest,
+  encoder: EncoderName,
+  { pointers, weightBytes }: PlacedTensors,
+  largestChunkBytes: number,
+): TensorTable {
+  const { schemes } = manifest
+  const shapes = encoder === 'text' ? textLinears(manifest) : imageLinears(manifest)
+  const isThere = <T>(name: string, value: T | undefined): T => {
+    if (value === undefined) throw new ModelPackageError(`${manifest.files[encoder].name}: ${name}: not in this file`)
+    return value
   }
+  const ptr = (name: string): number => isThere(name, pointers.get(name))
+  const pair = (name: string) => ({ weightPtr: ptr(`${name}.weight`), scalePtr: ptr(`${name}.weight_scale`) })
   return {
+    footprint: { weightBytes, largestChunkBytes },
     ptr,
     linear(name) {
-      const [n = 0, k = 0] = specs.get(`${name}.weight`)?.shape ?? []
-      const [dataPtr, scalePtr, biasPtr] = [ptr(`${name}.weight`), ptr(`${name}.weight_scale`), ptr(`${name}.bias`)]
-      return { dataPtr, scalePtr, biasPtr, n, k }
+      const { n, k } = isThere(name, shapes.get(name))
+      const scheme = isThere(name, schemes.linears[name])
+      const { weightPtr, scalePtr } = pair(name)
+      return { scheme, dataPtr: weightPtr, scalePtr, biasPtr: ptr(`${name}.bias`), n, k }
+    },
+    wordEmbeddings(name) {
+      const { weightPtr, scalePtr } = pair(name)
+      return { scheme: schemes.wordEmbeddings, tablePtr: weightPtr, scalePtr }
     },
     layerNorm(name) {
       return { gammaPtr: ptr(`${name}.weight`), betaPtr: ptr(`${name}.bias`) }

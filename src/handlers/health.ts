@@ -14,9 +14,15 @@ const EncoderStateSchema = z.union([
   z.object({
     status: z.literal('READY'),
     build: z.string().meta({ description: 'Which build of the kernels runs: relaxed-simd or simd128.' }),
+    dot: z.string().meta({ description: 'What its integer sums run on: fused, pairs or wide.' }),
+    variant: z.string(),
     space: z.string(),
     weights: z.string(),
-    memory_bytes: z.int(),
+    memory_bytes: z.int().meta({ description: 'Linear memory as a whole; the next two are parts of it.' }),
+    weight_bytes: z.int(),
+    activation_bytes: z.int().meta({ description: 'Most that passes so far have taken above the weights.' }),
+    load_ms: z.number().meta({ description: 'From the first request for the model to its weights being verified.' }),
+    warm_up_ms: z.number().meta({ description: '0 in production, whose clocks stand still while a Worker computes.' }),
   }),
   UnhealthySchema,
 ])
@@ -69,8 +75,24 @@ export async function getReadiness(
 
 function toEncoderState(state: WorkerState<EncoderReadiness>): z.infer<typeof EncoderStateSchema> {
   if (state.status === 'UNHEALTHY') return state
-  const { status, build, space, weights, memoryBytes } = state
-  return { status, build, space, weights, memory_bytes: memoryBytes }
+  const { status, build, dotKind, variant, space, weights } = state
+  return {
+    status,
+    build,
+    dot: dotKind,
+    variant,
+    space,
+    weights,
+    memory_bytes: state.memoryBytes,
+    weight_bytes: state.weightBytes,
+    activation_bytes: state.activationBytes,
+    load_ms: toTenths(state.loadMs),
+    warm_up_ms: toTenths(state.warmUpMs),
+  }
+}
+
+function toTenths(ms: number): number {
+  return Math.round(ms * 10) / 10
 }
 
 function toPixelsState(state: WorkerState<PixelsReadiness>): Readiness['workers']['pixels'] {

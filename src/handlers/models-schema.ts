@@ -20,9 +20,12 @@ export const ModelSchema = z
       weights: z.string().meta({ description: "SHA-256 of the package's tensors." }),
       checkpoint: z.string().meta({ description: 'SHA-256 of the checkpoint the package was made from.' }),
       license: z.string(),
-      quantization: z
-        .string()
-        .meta({ description: 'w7a8: weights of 7 bits per output channel, activations of 8 per token.' }),
+      variant: z.string().meta({ description: "Which of the model's packages this is: default, small, ..." }),
+      quantization: z.string().meta({
+        description:
+          'Schemes of the Linear layers, then that of the word embeddings: w6g64 is 6 bits with one scale for 64 ' +
+          'inputs, w7 and w8 have one per output channel, e8 one per row. Activations are 8 bits per token.',
+      }),
       dimensions: z.int().meta({ description: 'Length of a projected vector.' }),
       text: GeometrySchema.extend({ vocab_size: z.int(), max_length: z.int() }),
       image: GeometrySchema.extend({ image_size: z.int(), patch_size: z.int(), tokens: z.int() }),

@@ -5,8 +5,8 @@ import type { ModelCatalog } from '../services/model-catalog.ts'
 import type { AppContext } from './context.ts'
 import type { Model } from './models-schema.ts'
 
-// Format version 1 of the model package, 2026-11-23.
-const FORMAT_CREATED = 1_795_392_000
+// Format version 2 of the model package, 2026-11-24.
+const FORMAT_CREATED = 1_795_478_400
 
 /** @throws WorkerUnavailableError */
 export async function listModels(c: AppContext, catalog: ModelCatalog): Promise<Response> {
@@ -37,7 +37,8 @@ function toModel(id: string, manifest: ModelDescription): Model {
       weights: manifest.weights,
       checkpoint: manifest.checkpoint,
       license: manifest.license,
-      quantization: manifest.scheme,
+      variant: manifest.variant,
+      quantization: quantization(manifest),
       dimensions: manifest.projectionSize,
       text: { ...geometry(text), vocab_size: text.vocabSize, max_length: manifest.maxTextLength },
       image: {
@@ -48,6 +49,12 @@ function toModel(id: string, manifest: ModelDescription): Model {
       },
     },
   }
+}
+
+/** `w6g64+w7 e8`: how the Linear layers are stored, then the word embeddings. */
+function quantization({ schemes }: ModelDescription): string {
+  const linears = [...new Set(Object.values(schemes.linears))].toSorted()
+  return `${linears.join('+')} ${schemes.wordEmbeddings}`
 }
 
 function geometry(config: ModelDescription['text'] | ModelDescription['image']): {

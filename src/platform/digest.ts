@@ -1,5 +1,5 @@
 // Incremental SHA-256 inside a Worker: crypto.DigestStream hashes while weights stream past, without holding them.
-import type { IncrementalDigest } from '../flava/weights.ts'
+import type { IncrementalDigest } from '../flava/package-file.ts'
 
 /** A fresh SHA-256, for one run of bytes. */
 export function createSha256(): IncrementalDigest {

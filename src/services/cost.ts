@@ -1,5 +1,6 @@
 // What a request costs an encoder, from the model's geometry and the pictures' headers: multiply-accumulates (MACs), tokens, memory.
-// Counts are exact for images and upper bounds for text, whose tokens are only known after tokenizing.
+// Counts are upper bounds: a text's tokens are only known after tokenizing, and the output decides how much of the last
+// block is run.
 
 import { AppError } from '../errors.ts'
 import type { EncoderConfig } from '../flava/config.ts'
@@ -16,7 +17,10 @@ const MACS_PER_CHARACTER = 10_000
 // Decoding and resizing take 30 to 40 ns a pixel (1024 x 768 in 22 to 31 ms on one core), as long as this many MACs.
 const MACS_PER_SOURCE_PIXEL = 400
 
-/** MACs of one encoder pass over one sequence: four hidden x hidden and two feed-forward products a token, attention twice. */
+/**
+ * MACs of one encoder pass over one sequence, all tokens of all blocks: four hidden x hidden and two feed-forward products
+ * a token, attention twice. A pooled output takes less, since its last block runs for token 0 alone.
+ */
 export function sequenceMacs(geometry: EncoderConfig, seqLen: number): number {
   const { hiddenSize, intermediateSize, numLayers } = geometry
   const perToken = 4 * hiddenSize * hiddenSize + 2 * hiddenSize * intermediateSize
@@ -55,9 +59,4 @@ export function maxTextTokens(model: ModelManifest, characters: number): number 
 
 export function maxTextMacs(model: ModelManifest, characters: number): number {
   return sequenceMacs(model.text, maxTextTokens(model, characters)) + characters * MACS_PER_CHARACTER
-}
-
-/** Bytes of activations that one token needs at the widest point of a pass: six hidden-sized rows and the feed-forward one, f32. */
-export function activationBytesPerToken(geometry: EncoderConfig): number {
-  return 4 * (6 * geometry.hiddenSize + geometry.intermediateSize)
 }

@@ -3,10 +3,11 @@
 import { InvalidInputError } from '../errors.ts'
 import { encodeImage, type FlavaImageEncoder } from '../flava/image-encoder.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
+import { passBytes } from '../flava/pass-memory.ts'
 import { normalizePixels } from '../image/normalize.ts'
-import { activationBytesPerToken, imageTokens } from './cost.ts'
+import { imageTokens } from './cost.ts'
 import type { EmbedImagesRequest, EncodedVectors } from './inner-workers.ts'
-import { splitPasses } from './split-passes.ts'
+import { passBudget, splitPasses } from './split-passes.ts'
 
 export interface ImageModel {
   manifest: ModelManifest
@@ -22,7 +23,9 @@ export function embedImages({ manifest, encoder }: ImageModel, request: EmbedIma
     throw new InvalidInputError(`rgb: expected uint8 ${expected}, got ${request.rgb.byteLength} bytes`)
   }
   const lengths = Array.from({ length: request.count }, () => imageTokens(manifest))
-  const encoded = splitPasses(lengths, activationBytesPerToken(manifest.image)).flatMap(([first, end]) => {
+  const budget = passBudget(encoder.kernels.arena.freeBytes)
+  const fits = (numTokens: number, longest: number) => passBytes(encoder.config, numTokens, longest) <= budget
+  const encoded = splitPasses(lengths, fits).flatMap(([first, end]) => {
     const rgb = request.rgb.subarray(first * pictureBytes, end * pictureBytes)
     return encodeImage(encoder, normalizePixels(rgb, end - first, size, mean, std), end - first, request.output)
   })

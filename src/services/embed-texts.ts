@@ -3,9 +3,9 @@
 import { InputTooLongError } from '../errors.ts'
 import { encodeText, type FlavaTextEncoder } from '../flava/text-encoder.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
+import { passBytes } from '../flava/pass-memory.ts'
 import { encode, type Tokenized, type Tokenizer } from '../tokenize/tokenizer.ts'
-import { activationBytesPerToken } from './cost.ts'
-import { splitPasses } from './split-passes.ts'
+import { passBudget, splitPasses } from './split-passes.ts'
 import type { EmbedTextsReply, EmbedTextsRequest, TextItem } from './inner-workers.ts'
 
 export interface TextModel {
@@ -28,7 +28,9 @@ export function embedTexts(model: TextModel, request: EmbedTextsRequest): EmbedT
     return tokens
   })
   const lengths = tokenized.map(({ inputIds }) => inputIds.length)
-  const encoded = splitPasses(lengths, activationBytesPerToken(manifest.text)).flatMap(([first, end]) =>
+  const budget = passBudget(encoder.kernels.arena.freeBytes)
+  const fits = (numTokens: number, longest: number) => passBytes(encoder.config, numTokens, longest) <= budget
+  const encoded = splitPasses(lengths, fits).flatMap(([first, end]) =>
     encodeText(encoder, tokenized.slice(first, end), request.output),
   )
   return {

@@ -63,9 +63,21 @@ export interface EmbedImagesRequest {
 }
 
 export interface EncoderReadiness extends ModelIdentity {
-  /** Which build of the kernels this CPU runs. */
+  /** Which build of the kernels this CPU runs, and what its integer sums run on. */
   build: string
+  dotKind: string
+  variant: string
+  /** Linear memory as a whole, as far as it has grown. */
   memoryBytes: number
+  weightBytes: number
+  /** Most that passes so far have taken above the weights. */
+  activationBytes: number
+  /** The largest piece of a weight file that was in JavaScript's hands at once. */
+  largestChunkBytes: number
+  /** From the first request for the model to its weights being there and verified. */
+  loadMs: number
+  /** Production clocks stand still while a Worker computes: there it is 0. */
+  warmUpMs: number
 }
 
 export interface PixelsReadiness {

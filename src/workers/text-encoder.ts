@@ -1,11 +1,11 @@
 // The text encoder's Worker: tokenizer, weights and kernels in an isolate of their own, reached by the gateway alone.
 
 import { WorkerEntrypoint } from 'cloudflare:workers'
-import relaxedSimd from '../../build/wasm/relaxed.wasm'
-import simd128 from '../../build/wasm/simd128.wasm'
-import { loadTextEncoder } from '../flava/text-encoder.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
+import { readPackageJson } from '../flava/package-source.ts'
+import { loadTextEncoder } from '../flava/text-encoder.ts'
 import { createSha256 } from '../platform/digest.ts'
+import { sequenceMacs } from '../services/cost.ts'
 import { embedTexts, type TextModel } from '../services/embed-texts.ts'
 import type {
   EmbedTextsReply,
@@ -13,78 +13,67 @@ import type {
   EncoderReadiness,
   TextEncoderWorker,
 } from '../services/inner-workers.ts'
-import { createLoadOnce, type KeepAlive, type LoadOnce } from '../services/load-once.ts'
-import type { RequestQueue } from '../services/request-queue.ts'
+import type { KeepAlive } from '../services/load-once.ts'
 import type { RpcResult } from '../services/rpc-result.ts'
-import { createKernels } from '../wasm/kernels.ts'
-import { MAX_MEMORY_BYTES } from './encoder-memory.ts'
-import { answerCall, answerQuestion, createIsolateQueue } from './inner-call.ts'
-import { loadManifest, loadTokenizer, openWeights } from './model-assets.ts'
+import { createTokenizer } from '../tokenize/tokenizer.ts'
+import {
+  createEncoderIsolate,
+  currentReadiness,
+  type EncoderEnv,
+  type EncoderIsolate,
+  type EncoderKind,
+} from './encoder-isolate.ts'
+import { answerCall, answerQuestion } from './inner-call.ts'
 
-interface Env {
-  MODEL: Fetcher
-  MAX_QUEUE: string
+const TEXT: EncoderKind<TextModel> = {
+  name: 'text-encoder',
+  async load(kernels, manifest, source) {
+    // The tokenizer first: it is small, and only tensors take memory that has to be given back.
+    const tokenizer = createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256))
+    const weights = await source.open(manifest.files.text)
+    return { manifest, tokenizer, encoder: await loadTextEncoder(kernels, manifest, weights, createSha256) }
+  },
+  warmUp(model) {
+    const trace = { requestId: 'warm-up', traceparent: '' }
+    embedTexts(model, { items: [{ text: WARM_UP_TEXT }], output: 'projected', truncate: true, trace })
+  },
+  warmUpMacs: ({ manifest }) => sequenceMacs(manifest.text, WARM_UP_TOKENS),
+  footprint: ({ encoder }) => encoder.footprint,
 }
 
-interface Isolate {
-  queue: RequestQueue
-  manifest: LoadOnce<ModelManifest>
-  model: LoadOnce<TextModel>
-}
-
-const NAME = 'text-encoder'
+/** About as long as captions are. */
+const WARM_UP_TEXT = 'a picture of a grey cat that sleeps on a wooden chair in the sun'
+const WARM_UP_TOKENS = 17
 
 // Made at the first call and kept: the weights are what the isolate is for.
-let isolate: Isolate | undefined
+let isolate: EncoderIsolate<TextModel> | undefined
 
-export class TextEncoderService extends WorkerEntrypoint<Env> implements TextEncoderWorker {
-  readonly #isolate = (isolate ??= createIsolate(this.env))
+export class TextEncoderService extends WorkerEntrypoint<EncoderEnv> implements TextEncoderWorker {
   readonly #keepAlive: KeepAlive = (work) => this.ctx.waitUntil(work)
 
   describe(): Promise<RpcResult<ModelManifest>> {
-    return answerQuestion(this.ctx, NAME, () => this.#isolate.manifest(this.#keepAlive))
+    return answerQuestion(this.ctx, TEXT.name, async () => await this.#isolate().manifest.get(this.#keepAlive))
   }
 
   ready(): Promise<RpcResult<EncoderReadiness>> {
-    return answerQuestion(this.ctx, NAME, async () => {
-      const { manifest, encoder } = await this.#isolate.model(this.#keepAlive)
-      const { build, memory } = encoder.kernels
-      return { build, space: manifest.space, weights: manifest.weights, memoryBytes: memory.buffer.byteLength }
+    return answerQuestion(this.ctx, TEXT.name, async () => {
+      const loaded = await this.#isolate().model.get(this.#keepAlive)
+      return currentReadiness(loaded, loaded.model.encoder.kernels)
     })
   }
 
   embed(request: EmbedTextsRequest): Promise<RpcResult<EmbedTextsReply>> {
-    const { queue, model } = this.#isolate
-    return answerCall(this.ctx, { worker: NAME, trace: request.trace, items: request.items.length }, () =>
-      queue.run(async () => embedTexts(await model(this.#keepAlive), request)),
-    )
+    return answerCall(this.ctx, { worker: TEXT.name, trace: request.trace, items: request.items.length }, () => {
+      const { queue, model } = this.#isolate()
+      return queue.run(async () => embedTexts((await model.get(this.#keepAlive)).model, request))
+    })
+  }
+
+  #isolate(): EncoderIsolate<TextModel> {
+    return (isolate ??= createEncoderIsolate(this.env, TEXT))
   }
 }
 
 export default {
   fetch: () => new Response(null, { status: 404 }),
 } satisfies ExportedHandler
-
-function createIsolate(env: Env): Isolate {
-  const manifest = createLoadOnce(() => loadManifest(env.MODEL))
-  return {
-    queue: createIsolateQueue(NAME, env.MAX_QUEUE),
-    manifest,
-    model: createLoadOnce(() => loadModel(env.MODEL)),
-  }
-}
-
-async function loadModel(assets: Fetcher): Promise<TextModel> {
-  const [manifest, tokenizer] = await Promise.all([loadManifest(assets), loadTokenizer(assets)])
-  const kernels = createKernels({ relaxedSimd, simd128 }, { maxBytes: MAX_MEMORY_BYTES })
-  const encoder = await loadTextEncoder(kernels, manifest, await openWeights(assets), createSha256)
-  const model = { manifest, tokenizer, encoder }
-  warmUp(model)
-  return model
-}
-
-/** V8 begins with its baseline compiler: the first pass of an isolate is about twice as slow as the ones after it. */
-function warmUp(model: TextModel): void {
-  const trace = { requestId: 'warm-up', traceparent: '' }
-  embedTexts(model, { items: [{ text: 'a picture of a cat' }], output: 'projected', truncate: true, trace })
-}

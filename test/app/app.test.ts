@@ -34,9 +34,15 @@ describe('health', () => {
     const encoder = {
       status: 'READY',
       build: 'relaxed-simd',
+      dot: expect.stringMatching(/^(fused|pairs)$/),
+      variant: 'default',
       space: expect.stringMatching(/^[0-9a-f]{16}$/),
       weights: expect.stringMatching(/^[0-9a-f]{64}$/),
       memory_bytes: expect.toSatisfy((bytes: number) => bytes > 0 && bytes <= 96 * 1024 * 1024),
+      weight_bytes: expect.any(Number),
+      activation_bytes: expect.toSatisfy((bytes: number) => bytes > 0 && bytes <= 4 * 1024 * 1024),
+      load_ms: expect.any(Number),
+      warm_up_ms: expect.any(Number),
     }
     expect(body).toEqual({
       status: 'READY',
@@ -59,7 +65,13 @@ describe('models', () => {
     expect(model).toMatchObject({
       id: MODEL,
       object: 'model',
-      x_flava: { quantization: 'w7a8', dimensions: 192, license: expect.any(String), image: { tokens: 65 } },
+      x_flava: {
+        variant: 'default',
+        quantization: expect.stringMatching(/ e8$/),
+        dimensions: 192,
+        license: expect.any(String),
+        image: { tokens: 65 },
+      },
     })
   })
 

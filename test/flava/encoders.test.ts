@@ -12,7 +12,9 @@ import { randomNormal } from '../wasm/random.ts'
 import { streamOf, tinyPackage } from './tiny-package.ts'
 
 const PACKAGE = tinyPackage()
-const OUTPUTS: readonly EncoderOutput[] = ['projected', 'cls', 'hidden', 'preNorm']
+const OUTPUTS: readonly EncoderOutput[] = ['projected', 'cls', 'hidden', 'preNorm', 'layers']
+const TEXT_SIZE = 64
+const IMAGE_SIZE = 128
 const PICTURE_VALUES = 3 * 12 * 12
 const SEQUENCES: readonly TokenSequence[] = [
   { inputIds: [2, 17, 3] },
@@ -21,12 +23,15 @@ const SEQUENCES: readonly TokenSequence[] = [
   { inputIds: [2, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 3] },
 ]
 
+const textStream = () => streamOf(PACKAGE.files.get('text.safetensors')!)
+const imageStream = () => streamOf(PACKAGE.files.get('image.safetensors')!)
+
 async function loadText(build: KernelBuild, maxBytes?: number): Promise<FlavaTextEncoder> {
-  return loadTextEncoder(newKernels(build, maxBytes), PACKAGE.manifest, streamOf(PACKAGE.file), createSha256)
+  return loadTextEncoder(newKernels(build, maxBytes), PACKAGE.manifest, textStream(), createSha256)
 }
 
 async function loadImage(build: KernelBuild): Promise<FlavaImageEncoder> {
-  return loadImageEncoder(newKernels(build), PACKAGE.manifest, streamOf(PACKAGE.file), createSha256)
+  return loadImageEncoder(newKernels(build), PACKAGE.manifest, imageStream(), createSha256)
 }
 
 function bits(values: Float32Array): Uint32Array {
@@ -59,9 +64,23 @@ describe('encodeText', () => {
     const [cls] = encodeText(encoder, SEQUENCES, 'cls')
     const [hidden] = encodeText(encoder, SEQUENCES, 'hidden')
     const [preNorm] = encodeText(encoder, SEQUENCES, 'preNorm')
-    expect([projected, cls, hidden, preNorm].map((item) => item?.shape)).toEqual([[24], [32], [3, 32], [3, 32]])
-    expect(bits(cls!.data)).toEqual(bits(hidden!.data.slice(0, 32)))
+    const shapes = [[24], [TEXT_SIZE], [3, TEXT_SIZE], [3, TEXT_SIZE]]
+    expect([projected, cls, hidden, preNorm].map((item) => item?.shape)).toEqual(shapes)
     expect(bits(preNorm!.data)).not.toEqual(bits(hidden!.data))
+  })
+
+  test('runs the last block for token 0 alone to the same bits as for all tokens', () => {
+    const [cls, hidden] = [encodeText(encoder, SEQUENCES, 'cls'), encodeText(encoder, SEQUENCES, 'hidden')]
+    cls.forEach(({ data }, index) => expect(bits(data)).toEqual(bits(hidden[index]!.data.slice(0, TEXT_SIZE))))
+  })
+
+  test('shows token 0 before the first block and after each, the last one as preNorm has it', () => {
+    const [layers, preNorm] = [encodeText(encoder, SEQUENCES, 'layers'), encodeText(encoder, SEQUENCES, 'preNorm')]
+    layers.forEach(({ data, shape }, index) => {
+      expect(shape).toEqual([3, TEXT_SIZE])
+      expect(bits(data.slice(2 * TEXT_SIZE))).toEqual(bits(preNorm[index]!.data.slice(0, TEXT_SIZE)))
+      expect(bits(data.slice(0, TEXT_SIZE))).not.toEqual(bits(data.slice(TEXT_SIZE, 2 * TEXT_SIZE)))
+    })
   })
 
   test('takes missing token types as zeros and feels others', () => {
@@ -129,11 +148,16 @@ describe('encodeImage', () => {
 
   test('gives one token more than there are patches', () => {
     expect(encodeImage(encoder, pixelValues, 3, 'hidden').map(({ shape }) => shape)).toEqual([
-      [10, 128],
-      [10, 128],
-      [10, 128],
+      [10, IMAGE_SIZE],
+      [10, IMAGE_SIZE],
+      [10, IMAGE_SIZE],
     ])
     expect(encodeImage(encoder, pixelValues, 3, 'projected')[2]?.shape).toEqual([24])
+  })
+
+  test('runs the last block for token 0 alone to the same bits as for all tokens', () => {
+    const [cls, hidden] = [encodeImage(encoder, pixelValues, 3, 'cls'), encodeImage(encoder, pixelValues, 3, 'hidden')]
+    cls.forEach(({ data }, index) => expect(bits(data)).toEqual(bits(hidden[index]!.data.slice(0, IMAGE_SIZE))))
   })
 
   test('gives nothing for nothing and its working memory back', () => {

@@ -1,14 +1,14 @@
 // A package of another format, scheme or geometry is refused by a message that names file and field.
 import { describe, expect, test } from 'vitest'
-import { ModelPackageError } from '../../src/errors.ts'
-import { parseManifest } from '../../src/flava/manifest.ts'
+import { ModelPackageError, UnsupportedPackageError } from '../../src/errors.ts'
+import { parseManifest, parsePackageFiles } from '../../src/flava/manifest.ts'
 import { tinyConfig, tinyPreprocessor } from './tiny-package.ts'
 
 function refusal(config: unknown, preprocessor: unknown = tinyPreprocessor()): string {
   try {
     parseManifest(config, preprocessor)
   } catch (error) {
-    if (error instanceof ModelPackageError) return error.message
+    if (error instanceof ModelPackageError || error instanceof UnsupportedPackageError) return error.message
     throw error
   }
   throw new Error('expected the manifest to be refused')
@@ -33,16 +33,61 @@ describe('parseManifest', () => {
   test('takes geometry, identity and preprocessing from the two files', () => {
     const manifest = parseManifest(tinyConfig(), tinyPreprocessor())
     expect(manifest).toMatchObject({ space: '0123456789abcdef', maxTextLength: 10, projectionSize: 24 })
-    expect(manifest.text).toMatchObject({ hiddenSize: 32, numHeads: 4, headDim: 8, numLayers: 2, vocabSize: 50 })
+    expect(manifest.text).toMatchObject({ hiddenSize: 64, numHeads: 4, headDim: 16, numLayers: 2, vocabSize: 50 })
     expect(manifest.image).toMatchObject({ hiddenSize: 128, headDim: 64, numPatches: 9 })
     expect(manifest.preprocessing).toEqual({ size: 12, mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] })
   })
 
-  test('names another format version or scheme before anything else', () => {
-    expect(refusal({ flava_edge: { format_version: 2, scheme: 'w7a8' } })).toMatch(
-      /^config\.json: flava_edge\.format_version: .*1, got 2$/,
+  test('takes files, variant and the scheme of each tensor from config.json', () => {
+    const { variant, files, schemes } = parseManifest(tinyConfig(), tinyPreprocessor())
+    expect(variant).toBe('default')
+    expect(files.tokenizer).toEqual({ name: 'tokenizer.json', sha256: '0'.repeat(64), sizeBytes: 1 })
+    expect(schemes.wordEmbeddings).toBe('e8')
+    expect(schemes.linears['image_model.embeddings.patch_embeddings.projection']).toBe('w7')
+    expect(new Set(Object.values(schemes.linears))).toEqual(new Set(['w4g32', 'w4g64', 'w5g64', 'w6g64', 'w7', 'w8']))
+    expect(parsePackageFiles(tinyConfig())).toEqual(files)
+  })
+
+  test('names another format version before anything else, and says what to do', () => {
+    for (const parse of [parsePackageFiles, (config: unknown) => parseManifest(config, tinyPreprocessor())]) {
+      expect(() => parse({ flava_edge: { format_version: 3 } })).toThrow(
+        expect.objectContaining({
+          code: 'model_package_unsupported',
+          message: 'config.json: flava_edge.format_version: expected 2, got 3: update flava-edge',
+        }),
+      )
+    }
+    expect(refusal(withEdge({ format_version: 1 }))).toMatch(/expected 2, got 1: export the model again$/)
+    expect(refusal(withEdge({ format_version: '2' }))).toMatch(/format_version: .*got "2"$/)
+  })
+
+  test('refuses schemes that are unknown, missing, of no tensor, or that do not divide theirs', () => {
+    const [text, image] = ['text_projection', 'image_model.embeddings.patch_embeddings.projection']
+    const { schemes } = tinyConfig().flava_edge
+    const withScheme = (name: string, scheme: string) => withEdge({ schemes: { ...schemes, [name]: scheme } })
+    expect(() => parseManifest(withScheme(text, 'w3g64'), tinyPreprocessor())).toThrow(
+      expect.objectContaining({
+        code: 'model_package_unsupported',
+        message: `config.json: flava_edge.schemes.${text}: expected one of w8, w7, w6g64, w5g64, w4g64, w4g32, got "w3g64"`,
+      }),
     )
-    expect(refusal(withEdge({ scheme: 'w4a8' }))).toMatch(/^config\.json: flava_edge\.scheme: .*"w7a8", got "w4a8"$/)
+    expect(refusal(withScheme('text_model.embeddings.word_embeddings', 'w8'))).toContain('one of e8, e6, e4g32')
+    expect(refusal(withScheme(image, 'w6g64'))).toContain(`schemes.${image}: k: expected a multiple of 64 for w6g64`)
+    expect(refusal(withScheme('text_pooler', 'w7'))).toContain('text_pooler: not a quantized tensor of this model')
+    const { [text]: _, ...others } = schemes
+    expect(refusal(withEdge({ schemes: others }))).toContain(`schemes.${text}: scheme is missing`)
+  })
+
+  test('refuses variants and file names that are not plain', () => {
+    for (const variant of ['', 'Default', '-x', 'a/b', 'a'.repeat(33)]) {
+      expect(refusal(withEdge({ variant }))).toContain('flava_edge.variant: expected up to 32 of a-z, 0-9 and -')
+    }
+    const { files } = tinyConfig().flava_edge
+    for (const name of ['../text.safetensors', 'a/b', '.hidden', '']) {
+      const wrong = { ...files, text: { ...files.text, name } }
+      expect(refusal(withEdge({ files: wrong }))).toContain('files.text.name: expected a plain file name')
+    }
+    expect(refusal(withEdge({ files: { ...files, image: { ...files.image, size_bytes: 0 } } }))).toContain('size_bytes')
   })
 
   test('refuses a plain checkpoint, which has no flava_edge', () => {
@@ -60,7 +105,7 @@ describe('parseManifest', () => {
     expect(refusal(withText({ num_attention_heads: 5 }))).toContain(
       'text_config.hidden_size: expected heads of a multiple',
     )
-    expect(refusal(withText({ num_attention_heads: 8 }))).toContain(
+    expect(refusal(withText({ num_attention_heads: 16 }))).toContain(
       'text_config.hidden_size: expected heads of a multiple',
     )
     expect(refusal(withText({ intermediate_size: 36 }))).toContain(

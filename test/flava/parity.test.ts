@@ -9,16 +9,17 @@ import { normalizePixels } from '../../src/image/normalize.ts'
 import { encodePictures, encodeTexts } from '../../tools/export/encode-all.ts'
 import { readParitySet } from '../../tools/export/parity-inputs.ts'
 import type { ParitySet } from '../../tools/export/parity-inputs.ts'
-import { MIN_COSINE } from '../../tools/export/parity-report.ts'
 import { cosine, pairwiseCosines } from '../../tools/export/similarity.ts'
 import { loadModel } from '../../tools/model/load-model.ts'
 import type { LoadedModel } from '../../tools/model/load-model.ts'
 import { floatRows, floatValues } from '../../tools/model/read-tensors.ts'
 import { proceduralPictures } from './procedural-pictures.ts'
 
+/** The gate is lower, for models that quantize worse; measured are 0.99987 for texts and 0.99974 for pictures. */
+const MIN_COSINE = 0.9995
 const DETAILED_OUTPUTS: readonly EncoderOutput[] = ['cls', 'hidden', 'preNorm']
 /**
- * Frobenius error of unprojected states, relative to their size. The gate's cosine of 0.9995 is an error of 3.2 %, and
+ * Frobenius error of unprojected states, relative to their size. A cosine of 0.9995 is an error of 3.2 %, and
  * the states get no more; measured are 1.1 % at most on cls and 2.1 % on single tokens.
  */
 const MAX_RELATIVE_ERROR = 0.032

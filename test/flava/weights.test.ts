@@ -1,120 +1,180 @@
-// Loading: exact copies of the wanted tensors, and memory given back whenever the file is not the promised one.
+// Loading: exact copies of the tensors, and memory given back whenever the file is not the promised one.
 import { describe, expect, test } from 'vitest'
-import { ModelPackageError } from '../../src/errors.ts'
-import { imageTensors, textTensors } from '../../src/flava/package-layout.ts'
+import { AppError, ModelUnavailableError } from '../../src/errors.ts'
+import type { ModelManifest } from '../../src/flava/manifest.ts'
+import { loadManifest, readPackageJson } from '../../src/flava/package-source.ts'
+import type { PackageSource } from '../../src/flava/package-source.ts'
 import { loadTensors } from '../../src/flava/weights.ts'
 import { createSha256 } from '../../tools/model/sha256.ts'
 import { newKernels } from '../wasm/load-kernels.ts'
-import { FILE_METADATA, safetensorsFile, sha256, streamOf, tinyPackage } from './tiny-package.ts'
-import type { FileTensor } from './tiny-package.ts'
+import { packageOf, safetensorsFile, sha256, streamOf, tinyPackage } from './tiny-package.ts'
+import type { FileTensor, TinyPackage } from './tiny-package.ts'
 
 const PACKAGE = tinyPackage()
+const { manifest, tensors } = PACKAGE
+const TEXT_FILE = fileOf(PACKAGE, 'text.safetensors')
+const IMAGE_FILE = fileOf(PACKAGE, 'image.safetensors')
+const PAGE_BYTES = 65536
 
-/** The message of the refusal; the manifest vouches for the file's hash, so that only the content is at fault. */
-async function refusal(tensors: readonly FileTensor[], metadata: unknown = FILE_METADATA): Promise<string> {
-  const file = safetensorsFile(tensors, metadata)
-  return refusalOf(file, { ...PACKAGE.manifest, weights: sha256(file) })
+function fileOf({ files }: TinyPackage, name: string): Uint8Array {
+  const bytes = files.get(name)
+  if (!bytes) throw new Error(`${name}: expected it in the package`)
+  return bytes
 }
 
-async function refusalOf(file: Uint8Array, manifest = PACKAGE.manifest): Promise<string> {
+/** The message of the refusal; the manifest vouches for the file's hash, so that only the content is at fault. */
+async function refusal(imageTensors: readonly FileTensor[]): Promise<string> {
+  const image = safetensorsFile(imageTensors)
+  return await refusalOf(image, packageOf({}, { text: TEXT_FILE, image }).manifest)
+}
+
+async function refusalOf(file: Uint8Array, expected: ModelManifest = manifest): Promise<string> {
   const kernels = newKernels('simd128')
   const before = kernels.arena.usedBytes
   try {
-    await loadTensors(kernels, manifest, textTensors(manifest), streamOf(file), createSha256)
+    await loadTensors(kernels, expected, 'image', streamOf(file), createSha256)
   } catch (error) {
     if (kernels.arena.usedBytes !== before) throw new Error('the refused load kept its memory', { cause: error })
-    if (error instanceof ModelPackageError) return error.message
+    if (error instanceof AppError && error.code === 'model_package_invalid') return error.message
     throw error
   }
   throw new Error('expected the file to be refused')
 }
 
 function changed(name: string, fields: Partial<FileTensor>): FileTensor[] {
-  return PACKAGE.tensors.map((tensor) => (tensor.name === name ? { ...tensor, ...fields } : tensor))
+  return tensors.image.map((tensor) => (tensor.name === name ? { ...tensor, ...fields } : tensor))
 }
 
 describe('loadTensors', () => {
-  test.each([1, 997, 1_000_000])(
-    'copies every wanted tensor byte for byte from chunks of %i bytes',
-    async (chunkSize) => {
-      const kernels = newKernels('simd128')
-      const { manifest, tensors, file } = PACKAGE
-      const wanted = textTensors(manifest)
-      const table = await loadTensors(kernels, manifest, wanted, streamOf(file, chunkSize), createSha256)
-      for (const { name, bytes } of tensors.filter((tensor) => wanted.has(tensor.name))) {
-        expect(Buffer.from(kernels.u8(table.ptr(name), bytes.length)).equals(bytes)).toBe(true)
-      }
-      expect(() => table.ptr('image_projection.bias')).toThrow('image_projection.bias: not loaded for this encoder')
-    },
-  )
-
-  test('takes linear memory for the wanted tensors only', async () => {
+  test.each([1, 997, 1_000_000])('copies every tensor byte for byte from chunks of %i bytes', async (chunkSize) => {
     const kernels = newKernels('simd128')
-    const { manifest, tensors, file } = PACKAGE
-    const wanted = imageTensors(manifest)
-    const before = kernels.arena.usedBytes
-    await loadTensors(kernels, manifest, wanted, streamOf(file), createSha256)
-    const used = kernels.arena.usedBytes - before
-    const chosen = tensors.filter(({ name }) => wanted.has(name))
-    const bytes = chosen.reduce((sum, tensor) => sum + tensor.bytes.length, 0)
-    // Each tensor may be padded to the arena's alignment.
-    expect(used).toBeLessThanOrEqual(bytes + 16 * chosen.length)
-    expect(used).toBeGreaterThanOrEqual(bytes)
+    const table = await loadTensors(kernels, manifest, 'text', streamOf(TEXT_FILE, chunkSize), createSha256)
+    for (const { name, bytes } of tensors.text) {
+      expect(Buffer.from(kernels.u8(table.ptr(name), bytes.length)).equals(bytes)).toBe(true)
+      expect(table.ptr(name) % 16).toBe(0)
+    }
+    expect(table.footprint.largestChunkBytes).toBe(Math.min(chunkSize, TEXT_FILE.length))
+    expect(() => table.ptr('image_projection.bias')).toThrow('image_projection.bias: not in this file')
   })
 
-  test('gives the shape of a Linear with its three pointers', async () => {
+  test('grows linear memory once, by the tensors and their alignment', async () => {
     const kernels = newKernels('simd128')
-    const { manifest, file } = PACKAGE
-    const table = await loadTensors(kernels, manifest, textTensors(manifest), streamOf(file), createSha256)
-    const linear = table.linear('text_model.encoder.layer.1.intermediate.dense')
-    expect(linear).toMatchObject({ n: 40, k: 32 })
-    expect(linear.biasPtr).toBe(table.ptr('text_model.encoder.layer.1.intermediate.dense.bias'))
+    let grown = 0
+    const grow = kernels.memory.grow.bind(kernels.memory)
+    kernels.memory.grow = (pages) => ((grown += 1), grow(pages))
+    const before = kernels.arena.usedBytes
+    const { footprint } = await loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    const bytes = tensors.image.reduce((sum, tensor) => sum + tensor.bytes.length, 0)
+    expect(bytes).toBeGreaterThan(PAGE_BYTES)
+    expect(grown).toBe(1)
+    expect(footprint.weightBytes).toBeGreaterThanOrEqual(bytes)
+    expect(footprint.weightBytes).toBeLessThanOrEqual(bytes + 16 * tensors.image.length)
+    expect(kernels.arena.usedBytes - before - footprint.weightBytes).toBeLessThan(16)
+  })
+
+  test('gives a Linear its scheme and shape with its three pointers', async () => {
+    const table = await loadTensors(newKernels('simd128'), manifest, 'text', streamOf(TEXT_FILE), createSha256)
+    const name = 'text_model.encoder.layer.1.intermediate.dense'
+    expect(table.linear(name)).toMatchObject({ scheme: manifest.schemes.linears[name], n: 128, k: 64 })
+    expect(table.linear(name).biasPtr).toBe(table.ptr(`${name}.bias`))
   })
 
   test('refuses a file whose sha256 is not the one in the manifest, even for one bit', async () => {
-    const file = PACKAGE.file.slice()
+    const file = IMAGE_FILE.slice()
     file[file.length - 1] = (file.at(-1) ?? 0) ^ 1
-    const expected = `model.safetensors: sha256: expected ${PACKAGE.manifest.weights}, got ${sha256(file)}`
+    const expected = `image.safetensors: sha256: expected ${sha256(IMAGE_FILE)}, got ${sha256(file)}`
     expect(await refusalOf(file)).toBe(expected)
   })
 
   test('refuses truncated and overlong files', async () => {
-    expect(await refusalOf(PACKAGE.file.subarray(0, -5))).toContain('truncated in image_projection.bias')
-    expect(await refusalOf(new Uint8Array([...PACKAGE.file, 0]))).toContain('bytes after the last tensor')
+    const size = IMAGE_FILE.length
+    expect(await refusalOf(IMAGE_FILE.subarray(0, -5))).toContain(`truncated: expected ${size} bytes, got ${size - 5}`)
+    expect(await refusalOf(new Uint8Array([...IMAGE_FILE, 0]))).toContain(`expected ${size} bytes, got more`)
   })
 
-  test('refuses missing, unknown and misshapen tensors of either encoder by name', async () => {
+  test('refuses missing, unknown and misshapen tensors by name', async () => {
     const bias = 'image_projection.bias'
     const renamed = changed(bias, { name: 'image_projection.bios' })
-    expect(await refusal(renamed)).toContain('image_projection.bios: not a tensor of this package')
-    expect(await refusal(PACKAGE.tensors.slice(0, -1))).toContain(`${bias}: tensor is missing`)
+    expect(await refusal(renamed)).toContain('image_projection.bios: not a tensor of this file')
+    expect(await refusal(tensors.image.slice(0, -1))).toContain(`${bias}: tensor is missing`)
     expect(await refusal(changed(bias, { shape: [4, 6] }))).toContain(`${bias}: expected F32 [24], got F32 [4, 6]`)
-    const weight = 'text_projection.weight'
+    const weight = 'image_model.embeddings.patch_embeddings.projection.weight'
     expect(await refusal(changed(weight, { dtype: 'I8' }))).toContain(
-      `${weight}: expected U8 [24, 32], got I8 [24, 32]`,
+      `${weight}: expected U8 [128, 48], got I8 [128, 48]`,
+    )
+    expect(await refusal(tensors.text)).toContain('not a tensor of this file')
+  })
+
+  test('refuses weights whose identity is not that of the two files', async () => {
+    const wrong = { ...manifest, weights: 'f'.repeat(64) }
+    expect(await refusalOf(IMAGE_FILE, wrong)).toMatch(
+      /^config\.json: flava_edge\.weights: expected [0-9a-f]{64} by the files' hashes, got f{64}$/,
     )
   })
 
-  test('refuses metadata of another format, version or scheme', async () => {
-    const wrong = (fields: object) => refusal(PACKAGE.tensors, { ...FILE_METADATA, ...fields })
-    expect(await wrong({ format: 'pt' })).toContain('__metadata__.format: expected flava-edge, got pt')
-    expect(await wrong({ format_version: '2' })).toContain('__metadata__.format_version: expected 1, got 2')
-    expect(await wrong({ scheme: undefined })).toContain('__metadata__.scheme: expected w7a8, got nothing')
+  test('refuses tensors that do not fit the memory before taking any', async () => {
+    const kernels = newKernels('simd128', 2 * PAGE_BYTES)
+    const before = kernels.arena.usedBytes
+    const load = loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    await expect(load).rejects.toThrow(
+      /image\.safetensors: expected tensors of at most \d+ bytes, which is what linear/,
+    )
+    expect(kernels.arena.usedBytes).toBe(before)
+    expect(kernels.arena.highWaterBytes).toBe(before)
   })
 
-  test('passes on the failure of the stream and gives the memory back', async () => {
+  test('reports a stream that breaks off as not available, gives the memory back and loads into it the next time', async () => {
     const kernels = newKernels('simd128')
     const before = kernels.arena.usedBytes
-    let pulls = 0
-    const broken = new ReadableStream<Uint8Array>({
-      pull(controller) {
-        pulls += 1
-        if (pulls > 3) controller.error(new Error('connection lost'))
-        else controller.enqueue(PACKAGE.file.slice((pulls - 1) * 5000, pulls * 5000))
-      },
-    })
-    const load = loadTensors(kernels, PACKAGE.manifest, textTensors(PACKAGE.manifest), broken, createSha256)
-    await expect(load).rejects.toThrow('connection lost')
+    const broken = loadTensors(kernels, manifest, 'image', brokenStream(IMAGE_FILE), createSha256)
+    await expect(broken).rejects.toThrow(
+      expect.objectContaining({ code: 'model_unavailable', status: 503, cause: new Error('connection lost') }),
+    )
     expect(kernels.arena.usedBytes).toBe(before)
+    const grownBytes = kernels.memory.buffer.byteLength
+    await loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    expect(kernels.memory.buffer.byteLength).toBe(grownBytes)
   })
 })
+
+describe('the small files', () => {
+  test('make the manifest, each held to its hash', async () => {
+    expect(await loadManifest(sourceOf(PACKAGE.files), createSha256)).toEqual(manifest)
+    const files = new Map(PACKAGE.files).set('preprocessor_config.json', new TextEncoder().encode('{}'))
+    await expect(loadManifest(sourceOf(files), createSha256)).rejects.toThrow(/preprocessor_config\.json: truncated/)
+  })
+
+  test('are refused with one flipped bit, and when they are no JSON', async () => {
+    const tokenizer = fileOf(PACKAGE, 'tokenizer.json').slice()
+    tokenizer[5] = (tokenizer[5] ?? 0) ^ 1
+    const files = new Map(PACKAGE.files).set('tokenizer.json', tokenizer)
+    const read = readPackageJson(sourceOf(files), manifest.files.tokenizer, createSha256)
+    await expect(read).rejects.toThrow(/^tokenizer\.json: sha256: expected/)
+    const config = new Map([['config.json', Uint8Array.of(0x7b, 0xff)]])
+    await expect(loadManifest(sourceOf(config), createSha256)).rejects.toThrow('config.json: expected JSON in UTF-8')
+  })
+})
+
+function sourceOf(files: ReadonlyMap<string, Uint8Array>): PackageSource {
+  const bytesOf = (name: string): Uint8Array => {
+    const bytes = files.get(name)
+    if (!bytes) throw new ModelUnavailableError(`${name}: not there`)
+    return bytes
+  }
+  return {
+    readConfig: async () => bytesOf('config.json'),
+    open: async ({ name }) => streamOf(bytesOf(name)),
+  }
+}
+
+/** The first 15,000 bytes, then a failure. */
+function brokenStream(file: Uint8Array): ReadableStream<Uint8Array> {
+  let pulls = 0
+  return new ReadableStream<Uint8Array>({
+    pull(controller) {
+      pulls += 1
+      if (pulls > 3) controller.error(new Error('connection lost'))
+      else controller.enqueue(file.slice((pulls - 1) * 5000, pulls * 5000))
+    },
+  })
+}

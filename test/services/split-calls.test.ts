@@ -47,23 +47,28 @@ test('callBudget holds a request to its number of calls, however uneven the item
   expect(callBudget(halves, { callMacs: 1e9, maxCalls: 10, maxBytes: 7 })).toEqual({ macs: 1e9, bytes: 7 })
 })
 
-test('splitPasses covers all sequences without a gap and holds each pass to 12 MiB of activations', () => {
-  const bytesPerToken = 4 * (6 * 768 + 3072)
-  const lengths = Array.from({ length: 40 }, () => 197)
-  const passes = splitPasses(lengths, bytesPerToken)
-  expect(passes[0]?.[0]).toBe(0)
-  expect(passes.at(-1)?.[1]).toBe(40)
-  for (const [i, [first, end]] of passes.entries()) {
-    expect(first).toBe(i === 0 ? 0 : passes[i - 1]?.[1])
-    expect((end - first) * 197 * bytesPerToken).toBeLessThanOrEqual(12 * 1024 * 1024)
-  }
+test('splitPasses covers all sequences without a gap, and a pass of several fits', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 100 })), fc.integer({ min: 1, max: 500 }), (lengths, most) => {
+      // The longest sequence counts twice, as its attention does.
+      const fits = (tokens: number, longest: number) => tokens + longest <= most
+      const passes = splitPasses(lengths, fits)
+      expect(passes.flatMap(([first, end]) => lengths.slice(first, end))).toEqual(lengths)
+      for (const [first, end] of passes) {
+        const pass = lengths.slice(first, end)
+        const tokens = pass.reduce((sum, length) => sum + length, 0)
+        expect(pass.length === 1 || fits(tokens, Math.max(...pass))).toBe(true)
+      }
+    }),
+    { seed: 23 },
+  )
 })
 
 test('splitPasses gives a sequence that is too long for the budget a pass of its own', () => {
-  expect(splitPasses([1, 1000, 1], 1024 * 1024)).toEqual([
+  expect(splitPasses([1, 1000, 1], (tokens) => tokens <= 12)).toEqual([
     [0, 1],
     [1, 2],
     [2, 3],
   ])
-  expect(splitPasses([], 1)).toEqual([])
+  expect(splitPasses([], () => true)).toEqual([])
 })

@@ -130,7 +130,7 @@ describe('a model package', () => {
   afterAll(() => rmSync(directory, { recursive: true }))
 
   test('with one flipped bit is refused by its hash: not ready, and no vector', async () => {
-    const file = join(directory, 'model.safetensors')
+    const file = join(directory, 'text.safetensors')
     const bytes = readFileSync(file)
     const last = bytes.length - 1
     bytes[last] = (bytes[last] ?? 0) ^ 1
@@ -162,7 +162,7 @@ describe('a model package', () => {
 
   test('that only one encoder got is never mixed with the other’s', async () => {
     const file = join(directory, 'config.json')
-    cpSync('models/flava-emoji/model.safetensors', join(directory, 'model.safetensors'))
+    cpSync('models/flava-emoji/text.safetensors', join(directory, 'text.safetensors'))
     const config = readFileSync(file, 'utf8').replace(/"space": "[0-9a-f]{16}"/, '"space": "0123456789abcdef"')
     writeFileSync(file, config)
     const workers = await startWorkers({ modelDirectory: { 'flava-edge-text': directory } })

@@ -1,0 +1,49 @@
+// The memory of every Worker at flava-full's geometry, in workerd: real loads from R2, full-length inputs, and what the
+// isolates then hold. Local workerd enforces no limit, so these tests do.
+
+import { expect, test } from 'vitest'
+import { measureEncoders, measurePixels, VARIANTS, type MemoryRow } from '../../bench/memory/measure.ts'
+
+const MIB = 1024 * 1024
+/** The maximum of an encoder's linear memory. */
+const MAX_WASM_BYTES = 96 * MIB
+const MAX_TEXT_WEIGHT_BYTES = 92 * MIB
+/** Of an isolate's 128 MB; the rest is the runtime's. */
+const MAX_ISOLATE_BYTES = 112 * MIB
+
+/** A package of 170 MB is made, uploaded and loaded, on cores that others may use. */
+const TIMEOUT_MS = 240_000
+
+function expectWithin(row: MemoryRow): void {
+  expect(row.wasmBytes).toBeLessThanOrEqual(MAX_WASM_BYTES)
+  expect(row.wasmBytes + row.jsBytes).toBeLessThanOrEqual(MAX_ISOLATE_BYTES)
+}
+
+test.for(['default', 'w7'])(
+  '%s packages of full size answer texts of 77 tokens and pictures within 96 MiB of linear memory and 112 of all',
+  { timeout: TIMEOUT_MS },
+  async (variant) => {
+    const schemes = VARIANTS[variant]
+    if (!schemes) throw new Error(`${variant}: no such variant`)
+    const [text, image] = await measureEncoders(variant, schemes)
+    if (!text || !image) throw new Error('expected a row for each encoder')
+    expectWithin(text)
+    expectWithin(image)
+    expect(text.weightBytes).toBeLessThanOrEqual(MAX_TEXT_WEIGHT_BYTES)
+    // The texts were too many for one pass; what cut them was memory.
+    expect(text.activationBytes).toBeGreaterThan(2.5 * MIB)
+    expect(text.activationBytes).toBeLessThanOrEqual(4 * MIB)
+    expect(text.weightBytes + text.activationBytes).toBeLessThanOrEqual(text.wasmBytes)
+  },
+)
+
+test(
+  'the pixels Worker takes the largest picture within 112 MiB, decoder and JavaScript together',
+  async () => {
+    const row = await measurePixels()
+    // 4 bytes a pixel: the whole picture was there.
+    expect(row.wasmBytes).toBeGreaterThan(4096 * 3072 * 4)
+    expect(row.wasmBytes + row.jsBytes).toBeLessThanOrEqual(MAX_ISOLATE_BYTES)
+  },
+  TIMEOUT_MS,
+)
