@@ -1,72 +1,68 @@
-"""What goes into each Linear of both encoders, as second moments: the knowledge that compensated rounding needs.
+"""The inputs that rounding is calibrated on: made-up texts and procedural pictures, none of which parity measures with.
 
-Calibrated on made-up texts and pictures: other captions and pictures than parity measures with, the same oddities. On a half-trained
-checkpoint they served as well as those of the training set, and they are there in a fresh clone.
+On a half-trained checkpoint they served as well as captions and pictures of the training set, and they are there in a
+fresh clone. Random words of the checkpoint's own vocabulary make up half of the texts, so that what is learned from a
+few dozen nouns does not stay with those.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+import random
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from transformers import FlavaForPreTraining
+from tokenizers import Tokenizer
+from torch import Tensor
 
-from flava_gpu.made_up_texts import made_up_texts, tokenize_texts
-from flava_gpu.parity import encode_pictures, encode_text
+from flava_gpu.checkpoint_reader import CheckpointReader
+from flava_gpu.made_up_texts import Text, TokenizedText, made_up_texts, tokenize_texts
+from flava_gpu.package_layout import encoder_config
+from flava_gpu.parity_inputs import normalize_pictures, parity_texts
 from flava_gpu.procedural_pictures import procedural_pictures
-from flava_gpu.quantize import MAX_ROW_CODE
 
-SEED = 99
+TEXT_SEED = 99
+RANDOM_TEXT_COUNT = 448
+MAX_RANDOM_WORDS = 40
 FIRST_PICTURE = 1000
 """Past all indices that parity uses."""
-PICTURE_COUNT = 128
-PATCHES = "image_model.embeddings.patch_embeddings.projection"
-
-Moments = dict[str, NDArray[np.float64]]
-"""By name of the Linear: mean of x x^T over its inputs, [in, in]."""
-
-
-@torch.inference_mode()
-def input_moments(checkpoint: Path) -> Moments:
-    """Run the calibration inputs through the fp32 model and average what each Linear is given."""
-    model = FlavaForPreTraining.from_pretrained(checkpoint, dtype=torch.float32).eval().flava
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            rows = quantized_rows(linear_inputs(module, inputs[0])).double()  # [rows, in]
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + rows.T @ rows
-            counts[name] = counts.get(name, 0) + len(rows)
-
-        return add
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) or name == PATCHES:
-            module.register_forward_pre_hook(watch(name))
-    for text in tokenize_texts(checkpoint, made_up_texts(SEED)):
-        encode_text(model, text)
-    size: int = json.loads((checkpoint / "config.json").read_text())["image_config"]["image_size"]
-    encode_pictures(model, procedural_pictures(PICTURE_COUNT, size, FIRST_PICTURE))
-    return {name: (total / counts[name]).numpy() for name, total in sums.items()}
+PICTURE_TOKENS = 12_608
+"""Tokens that the pictures shall make: 64 pictures of 197 tokens, four times the inputs of the widest Linear."""
+MAX_PICTURES = 256
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
-def linear_inputs(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Inputs as rows [rows, in]; the patch convolution's as flattened patches."""
-    if isinstance(module, nn.Conv2d):
-        side = module.kernel_size[0]
-        patches = nn.functional.unfold(inputs, side, stride=side)  # [batch, in, num_patches]
-        return patches.transpose(1, 2).flatten(0, 1)
-    return inputs.flatten(0, -2)
+def calibration_texts(reader: CheckpointReader) -> list[TokenizedText]:
+    """Made-up captions and random words, without any text whose tokens parity measures with."""
+    measured = {tuple(text.input_ids) for text in parity_texts(reader.directory)}
+    texts = tokenize_texts(reader.directory, [*made_up_texts(TEXT_SEED), *random_word_texts(reader)])
+    return [text for text in texts if tuple(text.input_ids) not in measured]
 
 
-def quantized_rows(rows: Tensor) -> Tensor:
-    """Rows as the engine's GEMM sees them: int8 per row and back."""
-    scale = rows.abs().amax(dim=-1, keepdim=True) / MAX_ROW_CODE
+def random_word_texts(reader: CheckpointReader) -> list[Text]:
+    """Texts of 1 to 40 whole words drawn from the tokenizer's vocabulary."""
+    tokenizer = Tokenizer.from_file(str(reader.directory / "tokenizer.json"))
+    words = sorted(word for word in tokenizer.get_vocab() if len(word) > 1 and all(sign in ALPHABET for sign in word))
+    if not words:
+        return []
+    chooser = random.Random(TEXT_SEED)
+    return [
+        (" ".join(chooser.choices(words, k=chooser.randint(1, MAX_RANDOM_WORDS))), None)
+        for _ in range(RANDOM_TEXT_COUNT)
+    ]
+
+
+def calibration_pictures(reader: CheckpointReader) -> Tensor:
+    """pixel_values f32 [n, 3, size, size]."""
+    config = encoder_config(reader.config, "image")
+    tokens = (config["image_size"] // config["patch_size"]) ** 2 + 1
+    count = min(MAX_PICTURES, -(-PICTURE_TOKENS // tokens))
+    return normalize_pictures(procedural_pictures(count, config["image_size"], FIRST_PICTURE))
+
+
+def quantized_rows(rows: Tensor, terms: int = 1) -> Tensor:
+    """Rows as the engine's GEMM sees them: int8 per row and back; with two terms, int8 of what the first left as well."""
+    if terms > 1:
+        first = quantized_rows(rows)
+        return first + quantized_rows(rows - first, terms - 1)
+    scale = rows.abs().amax(dim=-1, keepdim=True) / 127
     scale = torch.where(scale == 0, 1.0, scale)
     return (rows / scale).round() * scale

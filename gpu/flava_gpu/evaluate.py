@@ -1,6 +1,6 @@
 """Embeds texts and picture files with a checkpoint in fp32: the reference that the edge engine is scored against.
 
-    python -m flava_gpu.evaluate --model models/flava-emoji --request request.json --output vectors.f32
+    python -m flava_gpu.evaluate --checkpoint models/flava-emoji/checkpoint --request request.json --output vectors.f32
 
 `request.json` is {"texts": [...], "images": [paths]}. The output is float32, little-endian, [texts + images, projection_dim],
 each row of length 1. Computes vectors only: ranks and scores are tools/eval's, the same code for both engines.
@@ -31,9 +31,8 @@ BATCH = 64
 Item = TypeVar("Item")
 
 
-def load_checkpoint(model_dir: Path) -> tuple[FlavaForPreTraining, Tokenizer]:
-    """The package's checkpoint with its fp16 weights upcast, and its tokenizer."""
-    folder = model_dir / "checkpoint"
+def load_checkpoint(folder: Path) -> tuple[FlavaForPreTraining, Tokenizer]:
+    """A checkpoint with its weights upcast from fp16, and its tokenizer."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: run `npm run train` first")
     model = FlavaForPreTraining.from_pretrained(folder, dtype=torch.float32)
@@ -81,13 +80,13 @@ def _batches(items: list[Item], label: str) -> Iterator[list[Item]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="model package with checkpoint/")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a Hugging Face checkpoint")
     parser.add_argument("--request", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
 
     request = json.loads(options.request.read_text(encoding="utf-8"))
-    model, tokenizer = load_checkpoint(options.model)
+    model, tokenizer = load_checkpoint(options.checkpoint)
     text_config = model.config.text_config
     assert isinstance(text_config, FlavaTextConfig)
     max_length = min(PAIR_LENGTH, text_config.max_position_embeddings)  # what export.py gives the package

@@ -1,127 +1,114 @@
-"""Scheme `w7a8`: weights to 7-bit codes in the byte order the WASM kernels read, word embeddings to int8 rows.
+"""Quantizes one weight or one embedding table by scheme, and says how far the result is from the original.
 
-Knows numbers only: no files, no model. The layout's other reader is src/wasm; the two meet in model.safetensors.
+Knows numbers only: no files, no model. Layouts are packing.py's, the choice of codes is rounding.py's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEME = "w7a8"
-PANEL = 8
-"""Output channels per panel of the packed layout: two 4-lane accumulators."""
-DOT = 4
-"""Consecutive k a byte dot product takes: 4 products of u8 and s8 summed into one i32 lane."""
-MAX_CODE = 63
-"""Codes are -63..63. With the zero point added they stay below 128, which the relaxed dot product needs to be exact."""
-ZERO_POINT = 64
-DAMPING = 0.01
-"""Share of the mean second moment added to each input's own, as in GPTQ: keeps directions never seen from running off."""
-MAX_ROW_CODE = 127
+from flava_gpu import packing, rounding
+from flava_gpu.packing import Codes, FloatArray
+from flava_gpu.rounding import Compensator, Moments
+from flava_gpu.schemes import (
+    EMBEDDING_SCHEMES,
+    LINEAR_SCHEMES,
+    EmbeddingScheme,
+    LinearScheme,
+    check_embedding,
+    check_linear,
+)
 
-FloatArray = NDArray[np.float32]
-ByteArray = NDArray[np.uint8]
+MAX_ROW_CODE = 127
+"""Activations are int8 per token, -127..127."""
 
 
 @dataclass(frozen=True)
 class QuantizedLinear:
-    """A Linear's weight as the kernels read it: `weight ~= (codes - 64) * scale`."""
+    """A Linear's weight: `weight ~= codes * scale`, each scale for `group` consecutive inputs of a channel."""
 
-    packed: ByteArray  # [out, in] bytes in the packed order
-    scale: FloatArray  # [out]
+    scheme: LinearScheme
+    codes: Codes  # [n, k], signed
+    scale: FloatArray  # [n, k / group]
+
+    def packed(self) -> NDArray[Any]:
+        return packing.pack_linear(self.scheme, self.codes)
+
+    def packed_scale(self) -> NDArray[Any]:
+        """f32 [n], or bfloat16 bits [n / 8, k / group, 8]."""
+        if LINEAR_SCHEMES[self.scheme].group is None:
+            return np.ascontiguousarray(self.scale[:, 0])
+        return packing.pack_group_scales(self.scale)
+
+    def dequantized(self) -> FloatArray:
+        return _dequantize(self.codes, self.scale)
 
 
 @dataclass(frozen=True)
 class QuantizedRows:
     """An embedding table: `row ~= codes * scale`."""
 
-    codes: NDArray[np.int8]  # [rows, hidden_size]
-    scale: FloatArray  # [rows]
+    scheme: EmbeddingScheme
+    codes: Codes  # [rows, hidden_size], signed
+    scale: FloatArray  # [rows, hidden_size / group]
+
+    def packed(self) -> NDArray[Any]:
+        return packing.pack_rows(self.scheme, self.codes)
+
+    def packed_scale(self) -> NDArray[Any]:
+        """f32 [rows], or bfloat16 bits [rows, hidden_size / group]."""
+        if EMBEDDING_SCHEMES[self.scheme].group is None:
+            return np.ascontiguousarray(self.scale[:, 0])
+        return packing.to_bf16(self.scale)
+
+    def dequantized(self) -> FloatArray:
+        return _dequantize(self.codes, self.scale)
 
 
-def weight_scale(weight: FloatArray) -> FloatArray:
-    """Symmetric scale per output channel; 1 for an all-zero channel. weight: [out, in] -> [out]."""
-    absolute_maximum = np.abs(weight).max(axis=1)
-    return np.where(absolute_maximum == 0, 1, absolute_maximum / MAX_CODE).astype(np.float32)
+def quantize_linear(
+    scheme: LinearScheme,
+    weight: FloatArray,
+    moments: Moments | None = None,
+    compensator: Compensator | None = None,
+    name: str = "weight",
+) -> QuantizedLinear:
+    """Scales by clip search, weighted by the inputs' moments when known; codes compensated when a compensator is given.
 
-
-def round_weight(weight: FloatArray, scale: FloatArray) -> NDArray[np.int8]:
-    """Nearest codes in [-63, 63]. weight: [out, in], scale: [out] -> [out, in]."""
-    codes = np.rint(weight / scale[:, None])
-    return np.clip(codes, -MAX_CODE, MAX_CODE).astype(np.int8)
-
-
-def round_weight_compensated(weight: FloatArray, scale: FloatArray, moments: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Round one input at a time and let the inputs not yet rounded make up for each error (GPTQ, arXiv 2210.17323).
-
-    Minimizes the error of the outputs for inputs with these second moments instead of the error of the weights.
-    weight: [out, in], scale: [out], moments: mean of x x^T, [in, in] -> codes [out, in].
+    weight: [n, k].
     """
-    inputs = weight.shape[1]
-    order = np.argsort(-np.diag(moments), kind="stable")  # the strongest inputs first, while all others can still help
-    damped = moments[np.ix_(order, order)] + DAMPING * np.trace(moments) / inputs * np.eye(inputs)
-    factor = np.linalg.cholesky(np.linalg.inv(damped)).T  # upper triangular: inverse = factor^T factor
-    remaining = weight[:, order].astype(np.float64)
-    codes = np.empty(weight.shape, np.int8)
-    for position, column in enumerate(order):
-        rounded = np.clip(np.rint(remaining[:, position] / scale), -MAX_CODE, MAX_CODE)
-        codes[:, column] = rounded
-        error = (remaining[:, position] - rounded * scale) / factor[position, position]
-        remaining[:, position + 1 :] -= np.outer(error, factor[position, position + 1 :])
-    return codes
+    n, k = weight.shape
+    check_linear(name, scheme, (n, k))
+    spec = LINEAR_SCHEMES[scheme]
+    importance = None if moments is None else np.diag(moments)
+    scale = rounding.search_scales(weight, spec, importance)
+    if compensator is None:
+        return QuantizedLinear(scheme, rounding.round_to_nearest(weight, scale, spec), scale)
+    return QuantizedLinear(scheme, compensator.round(weight, scale, spec), scale)
 
 
-def quantize_linear(weight: FloatArray, moments: NDArray[np.float64] | None = None) -> QuantizedLinear:
-    """Quantize per output channel: to nearest, or compensated when the inputs' moments are known. weight: [out, in]."""
-    scale = weight_scale(weight)
-    codes = round_weight(weight, scale) if moments is None else round_weight_compensated(weight, scale, moments)
-    return QuantizedLinear(pack_weight(codes), scale)
+def quantize_rows(scheme: EmbeddingScheme, table: FloatArray, name: str = "table") -> QuantizedRows:
+    """To nearest with clip search per row or group. table: [rows, hidden_size]."""
+    check_embedding(name, scheme, table.shape[1])
+    spec = EMBEDDING_SCHEMES[scheme]
+    scale = rounding.search_scales(table, spec)
+    return QuantizedRows(scheme, rounding.round_to_nearest(table, scale, spec), scale)
 
 
-def quantize_rows(table: FloatArray) -> QuantizedRows:
-    """Symmetric int8 per row. table: [rows, hidden_size]."""
-    absolute_maximum = np.abs(table).max(axis=1)
-    scale = np.where(absolute_maximum == 0, 1, absolute_maximum / MAX_ROW_CODE).astype(np.float32)
-    codes = np.clip(np.rint(table / scale[:, None]), -MAX_ROW_CODE, MAX_ROW_CODE).astype(np.int8)
-    return QuantizedRows(codes, scale)
+def unpack_linear(scheme: LinearScheme, packed: NDArray[Any], scale: NDArray[Any]) -> QuantizedLinear:
+    """What a file's two tensors stand for."""
+    is_grouped = LINEAR_SCHEMES[scheme].group is not None
+    scales = packing.unpack_group_scales(scale) if is_grouped else scale[:, None]
+    return QuantizedLinear(scheme, packing.unpack_linear(scheme, packed), scales)
 
 
-def check_packable(name: str, shape: tuple[int, ...]) -> None:
-    """Refuse a weight the packed layout has no place for."""
-    n, k = shape
-    if n % PANEL != 0 or k % DOT != 0:
-        raise ValueError(f"{name}: expected [n, k] with n % {PANEL} == 0 and k % {DOT} == 0, got [{n}, {k}]")
-
-
-def pack_weight(codes: NDArray[np.int8]) -> ByteArray:
-    """Codes in [out, in] order to unsigned bytes in the packed order, still of shape [out, in].
-
-    Order of the bytes: `[out/8][in/4][8 output channels][4 inputs]`.
-    """
-    n, k = codes.shape
-    check_packable("weight", (n, k))
-    unsigned = (codes.astype(np.int16) + ZERO_POINT).astype(np.uint8)
-    panels = unsigned.reshape(n // PANEL, PANEL, k // DOT, DOT)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3)).reshape(n, k)
-
-
-def unpack_weight(packed: ByteArray) -> NDArray[np.int8]:
-    """The inverse of pack_weight: signed codes in [out, in] order."""
-    n, k = packed.shape
-    panels = packed.reshape(n // PANEL, k // DOT, PANEL, DOT).transpose(0, 2, 1, 3).reshape(n, k)
-    return (panels.astype(np.int16) - ZERO_POINT).astype(np.int8)
-
-
-def dequantize_linear(quantized: QuantizedLinear) -> FloatArray:
-    """What the kernels compute with, as float32 [out, in]."""
-    return unpack_weight(quantized.packed).astype(np.float32) * quantized.scale[:, None]
-
-
-def dequantize_rows(quantized: QuantizedRows) -> FloatArray:
-    return quantized.codes.astype(np.float32) * quantized.scale[:, None]
+def unpack_rows(scheme: EmbeddingScheme, packed: NDArray[Any], scale: NDArray[Any]) -> QuantizedRows:
+    is_grouped = EMBEDDING_SCHEMES[scheme].group is not None
+    scales = packing.from_bf16(scale) if is_grouped else scale[:, None]
+    return QuantizedRows(scheme, packing.unpack_rows(scheme, packed), scales)
 
 
 def relative_error(original: FloatArray, approximation: FloatArray) -> float:
@@ -129,3 +116,22 @@ def relative_error(original: FloatArray, approximation: FloatArray) -> float:
     norm = float(np.linalg.norm(original.astype(np.float64)))
     difference = float(np.linalg.norm(original.astype(np.float64) - approximation.astype(np.float64)))
     return difference / norm if norm > 0 else difference
+
+
+def output_energy(weight: NDArray[np.floating], moments: Moments) -> float:
+    """tr(W H W^T): the mean squared norm of the outputs for inputs with these moments."""
+    wide = weight.astype(np.float64)
+    return float(np.einsum("nk,nk->", wide @ moments, wide))
+
+
+def output_error(original: FloatArray, approximation: FloatArray, moments: Moments) -> float:
+    """Root mean square of the outputs' error over that of the outputs."""
+    energy = output_energy(original, moments)
+    error = output_energy(approximation.astype(np.float64) - original, moments)
+    return float(np.sqrt(error / energy)) if energy > 0 else float(np.sqrt(error))
+
+
+def _dequantize(codes: Codes, scale: FloatArray) -> FloatArray:
+    rows, columns = codes.shape
+    groups = codes.reshape(rows, scale.shape[1], -1).astype(np.float32)
+    return (groups * scale[:, :, None]).reshape(rows, columns)

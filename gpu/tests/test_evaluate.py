@@ -23,7 +23,7 @@ TEXTS = ["cat", "a red dog", "a very very long name of a cat", "unknownword", ""
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
+def checkpoint(tmp_path: Path) -> Path:
     """A random fp16 checkpoint with a tokenizer of eight words."""
     torch.manual_seed(0)
     tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -39,8 +39,8 @@ def package(tmp_path: Path) -> Path:
     model = FlavaForPreTraining(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
-    checkpoint = tmp_path / "package" / "checkpoint"
-    model.half().save_pretrained(checkpoint)
+    folder = tmp_path / "checkpoint"
+    model.half().save_pretrained(folder)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -49,8 +49,8 @@ def package(tmp_path: Path) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    tokenizer.save(str(checkpoint / "tokenizer.json"))
-    return checkpoint.parent
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 @torch.no_grad()
-def test_text_vectors_equal_unpadded_single_runs_of_the_parts_to_1e_5(package: Path) -> None:
-    model, tokenizer = evaluate.load_checkpoint(package)
+def test_text_vectors_equal_unpadded_single_runs_of_the_parts_to_1e_5(checkpoint: Path) -> None:
+    model, tokenizer = evaluate.load_checkpoint(checkpoint)
     vectors = evaluate.embed_texts(model, tokenizer, TEXTS, max_length=12)
     assert vectors.shape == (len(TEXTS), 16)
     for text, vector in zip(TEXTS, vectors, strict=True):
@@ -78,8 +78,8 @@ def test_text_vectors_equal_unpadded_single_runs_of_the_parts_to_1e_5(package: P
 
 
 @torch.no_grad()
-def test_image_vectors_equal_pil_preprocessing_and_the_parts_to_1e_5(package: Path, pictures: list[Path]) -> None:
-    model, _ = evaluate.load_checkpoint(package)
+def test_image_vectors_equal_pil_preprocessing_and_the_parts_to_1e_5(checkpoint: Path, pictures: list[Path]) -> None:
+    model, _ = evaluate.load_checkpoint(checkpoint)
     vectors = evaluate.embed_images(model, pictures)
     for path, vector in zip(pictures, vectors, strict=True):
         rgba = Image.open(path).convert("RGBA")
@@ -92,26 +92,26 @@ def test_image_vectors_equal_pil_preprocessing_and_the_parts_to_1e_5(package: Pa
     assert not torch.allclose(vectors[0], vectors[1], atol=1e-2)
 
 
-def test_weights_are_upcast_to_fp32(package: Path) -> None:
-    model, _ = evaluate.load_checkpoint(package)
+def test_weights_are_upcast_to_fp32(checkpoint: Path) -> None:
+    model, _ = evaluate.load_checkpoint(checkpoint)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_a_missing_checkpoint_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="npm run train"):
-        evaluate.load_checkpoint(tmp_path)
+        evaluate.load_checkpoint(tmp_path / "checkpoint")
 
 
 def test_the_command_writes_unit_rows_texts_first(
-    package: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request, output = tmp_path / "request.json", tmp_path / "vectors.f32"
     request.write_text(json.dumps({"texts": TEXTS, "images": [str(path) for path in pictures]}))
-    flags = ["--model", str(package), "--request", str(request), "--output", str(output)]
+    flags = ["--checkpoint", str(checkpoint), "--request", str(request), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["evaluate", *flags])
     evaluate.main()
     rows = np.fromfile(output, dtype="<f4").reshape(len(TEXTS) + len(pictures), 16)
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    model, tokenizer = evaluate.load_checkpoint(package)
+    model, tokenizer = evaluate.load_checkpoint(checkpoint)
     assert np.array_equal(rows[: len(TEXTS)], evaluate.embed_texts(model, tokenizer, TEXTS, 12).numpy())
     assert np.array_equal(rows[len(TEXTS) :], evaluate.embed_images(model, pictures).numpy())
