@@ -6,6 +6,9 @@ import { createInterface } from 'node:readline'
 import { WORKER_CONFIGS } from './build-workers.ts'
 import { OFFLINE_ENV, WRANGLER_PATH } from './wrangler.ts'
 
+/** Where local R2 and the like keep their contents; wherever a configuration lies, all Workers share it. */
+export const PERSIST_PATH = resolve('.wrangler/state')
+
 const STOP_TIMEOUT_MS = 5_000
 
 /** Wrangler's own line for each request: the Workers log one with more in it themselves. */
@@ -22,10 +25,21 @@ export interface DevServer {
   stop(): void
 }
 
-export function startDevServer(host: string, port: number): DevServer {
+export interface DevServerOptions {
+  /** wrangler files, the gateway's first; default: the committed ones. */
+  configs?: readonly string[]
+  /** Where local R2 and the like keep their contents. */
+  persistPath?: string
+}
+
+export function startDevServer(
+  host: string,
+  port: number,
+  { configs = WORKER_CONFIGS, persistPath = PERSIST_PATH }: DevServerOptions = {},
+): DevServer {
   // The first configuration, the gateway's, gets the port; the others are reached through its service bindings.
-  const configFlags = WORKER_CONFIGS.flatMap((config) => ['-c', config])
-  const listenFlags = ['--ip', host, '--port', String(port), '--inspector-port', '0']
+  const configFlags = configs.flatMap((config) => ['-c', config])
+  const listenFlags = ['--ip', host, '--port', String(port), '--inspector-port', '0', '--persist-to', persistPath]
   const child = spawn(
     process.execPath,
     [WRANGLER_PATH, 'dev', ...configFlags, ...listenFlags, '--show-interactive-dev-session=false'],

@@ -1,9 +1,13 @@
 // `npm start`: builds the kernels, runs every Worker in workerd on this machine and says when they are ready.
+// `npm start -- --model <package folder>` serves another package than the embedded one, out of local R2 when it is large.
 // PORT chooses the port. Ctrl-C or a termination signal stops everything.
 import { createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
 import { buildWasm } from './build-wasm.ts'
-import { startDevServer, type DevServer } from './dev-server.ts'
+import { WORKER_CONFIGS } from './build-workers.ts'
+import { PERSIST_PATH, startDevServer, type DevServer } from './dev-server.ts'
+import { checkPackage, PackageError } from './model/package-check.ts'
 
 const HOST = '127.0.0.1'
 const DEFAULT_PORT = 8787
@@ -14,17 +18,18 @@ const READY_POLL_MS = 100
 class StartError extends Error {}
 
 try {
-  await start(portFromEnv(process.env['PORT']))
+  await start(portFromEnv(process.env['PORT']), modelFromFlags())
 } catch (error) {
-  if (!(error instanceof StartError)) throw error
+  if (!(error instanceof StartError || error instanceof PackageError)) throw error
   console.error(`error: ${error.message}`)
   process.exitCode = 1
 }
 
-async function start(port: number): Promise<void> {
+async function start(port: number, model: string | undefined): Promise<void> {
   await checkPortIsFree(port)
+  const configs = model === undefined ? WORKER_CONFIGS : await prepareModel(model)
   await buildWasm()
-  const server = startDevServer(HOST, port)
+  const server = startDevServer(HOST, port, { configs })
   const stopped = new AbortController()
   const stop = () => {
     stopped.abort()
@@ -34,6 +39,32 @@ async function start(port: number): Promise<void> {
   await announceWhenReady(server, port, stopped.signal)
   await server.exited
   if (!stopped.signal.aborted) throw new StartError('the Workers ended by themselves')
+}
+
+/** Checks a package and puts it where the Workers find it. @returns their wrangler files */
+async function prepareModel(folder: string): Promise<string[]> {
+  // These load wrangler, which takes a second that a plain start has no use for.
+  const { DEFAULT_BUCKET, homeOf, writeWorkerSettings } = await import('./model/worker-settings.ts')
+  const { uploadLocally } = await import('./model/local-upload.ts')
+  const pack = await checkPackage(folder)
+  const home = homeOf(pack, DEFAULT_BUCKET)
+  const configs = writeWorkerSettings(pack, home)
+  const { modelId, manifest } = pack
+  const place = home.source === 'assets' ? 'as static assets' : `out of the R2 of this machine (${home.bucket})`
+  console.log(`serving ${modelId}, variant ${manifest.variant}, ${place}`)
+  const settingsPath = configs.find((path) => path.endsWith('wrangler.text.json'))
+  if (home.source === 'r2' && settingsPath !== undefined) {
+    await uploadLocally(pack, home.configKey, { settingsPath, persistPath: PERSIST_PATH })
+  }
+  return configs
+}
+
+function modelFromFlags(): string | undefined {
+  try {
+    return parseArgs({ options: { model: { type: 'string' } } }).values.model
+  } catch (error) {
+    throw new StartError(error instanceof Error ? error.message : String(error))
+  }
 }
 
 async function announceWhenReady(server: DevServer, port: number, stopped: AbortSignal): Promise<void> {

@@ -9,7 +9,7 @@ import { decodeAndResize } from '../../src/image/decode.ts'
 import { normalizePixels } from '../../src/image/normalize.ts'
 import { createTokenizer, encode } from '../../src/tokenize/tokenizer.ts'
 import { startLongProgress } from './progress.ts'
-import { loadModel, type LoadedModel } from '../model/load-model.ts'
+import { loadImageModel, loadTextModel, type LoadedImage, type LoadedText } from '../model/load-model.ts'
 import type { EmbeddingRequest, Embeddings } from './engine.ts'
 import { loadImageDecoders } from './image-decoders.ts'
 
@@ -19,14 +19,13 @@ const LIMITS = { maxPixels: DEFAULT_MAX_IMAGE_PIXELS }
 
 /** @param modelDir a model package; its config.json gives lengths, sizes, mean and std */
 export async function embedWithEdge(modelDir: string, request: EmbeddingRequest): Promise<Embeddings> {
-  const model = await loadModel(modelDir)
   return {
-    texts: await embedTexts(model, modelDir, request.texts),
-    images: await embedImages(model, request.images),
+    texts: await embedTexts(await loadTextModel(modelDir), modelDir, request.texts),
+    images: await embedImages(await loadImageModel(modelDir), request.images),
   }
 }
 
-async function embedTexts(model: LoadedModel, modelDir: string, texts: readonly string[]): Promise<Float32Array[]> {
+async function embedTexts(model: LoadedText, modelDir: string, texts: readonly string[]): Promise<Float32Array[]> {
   const tokenizer = createTokenizer(JSON.parse(await readFile(join(modelDir, 'tokenizer.json'), 'utf8')))
   return inBatches('texts, edge', texts, TEXTS_PER_BATCH, (batch) => {
     const sequences = batch.map((text) => encode(tokenizer, text, undefined, model.manifest.maxTextLength))
@@ -34,7 +33,7 @@ async function embedTexts(model: LoadedModel, modelDir: string, texts: readonly 
   })
 }
 
-async function embedImages(model: LoadedModel, paths: readonly string[]): Promise<Float32Array[]> {
+async function embedImages(model: LoadedImage, paths: readonly string[]): Promise<Float32Array[]> {
   const { size, mean, std } = model.manifest.preprocessing
   const decoders = await loadImageDecoders()
   return inBatches('pictures, edge', paths, IMAGES_PER_BATCH, async (batch) => {

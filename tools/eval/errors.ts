@@ -16,6 +16,11 @@ export class EvaluationDataError extends EvaluationError {
   readonly code = 'evaluation_data_invalid'
 }
 
+/** The fp32 checkpoint of a package is not on this machine. */
+export class CheckpointMissingError extends EvaluationError {
+  readonly code = 'checkpoint_missing'
+}
+
 /** An engine did not give one vector per item. */
 export class EngineFailedError extends EvaluationError {
   readonly code = 'engine_failed'

@@ -3,11 +3,15 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { recordScores } from '../export/record-scores.ts'
+import { limitsOf } from '../export/variants.ts'
+import { readManifest } from '../model/load-model.ts'
 import { embedWithEdge } from './edge-engine.ts'
 import type { Engine, EngineName } from './engine.ts'
 import { rankByPixels } from './pixel-floor.ts'
 import { chanceOf, recallsOf } from './ranks.ts'
-import { DIRECTIONS, rankSplit, requestFor, tabulate } from './score-splits.ts'
+import { DIRECTIONS, scoreEngine } from './score-splits.ts'
+import { findCheckpoint } from './find-checkpoint.ts'
 import { formatCosts, formatJsonLine, formatTable, isWithinGate, quantizationCosts } from './score-table.ts'
 import type { ScoreRow } from './score-table.ts'
 import { saveScores } from './scores-file.ts'
@@ -19,8 +23,9 @@ export const RETRIEVAL_USAGE = `usage: npm run eval -- retrieval [options]
   --engine edge|torch|both   the WASM engine, PyTorch fp32, or both (default: both)
   --split A|B|C|dev          may be given several times (default: A, B and C; B is scored in its two pools)
   --json                     one object a line instead of tables, engines only
-  --save                     also write scores.json into the model package
-  --model <folder>           model package with checkpoint/ (default: models/flava-emoji)
+  --save                     also write scores.json into the model package, and the scores into its card and parity.json
+  --model <folder>           model package (default: models/flava-emoji)
+  --checkpoint <folder>      what it was made from (default: its checkpoint/, or that of a package beside it)
   --data <folder>            (default: data/emoji)
 
 ends with 1 when quantization costs more R@1 on split A than its gate allows`
@@ -36,6 +41,7 @@ const flagsSchema = z.strictObject({
   json: z.boolean().default(false),
   save: z.boolean().default(false),
   model: z.string().default('models/flava-emoji'),
+  checkpoint: z.string().optional(),
   data: z.string().default('data/emoji'),
 })
 
@@ -51,38 +57,41 @@ export async function runRetrieval(args: readonly string[]): Promise<number> {
   const splits = flags.split.flatMap((flag) => SPLITS_OF_FLAG[flag]).map((name) => buildSplit(name, rows))
   const scores = await scoreEngines(flags, splits)
   const costs = quantizationCosts(scores)
+  const gatePoints = limitsOf((await readManifest(flags.model)).variant).retrievalPoints
   if (flags.json) console.log(scores.map(formatJsonLine).join('\n'))
   if (!flags.json || flags.save) {
     const withFloors = [...scores, ...scoreChance(splits), ...(await scorePixels(flags.data, splits, rows))]
     const ordered = withFloors.toSorted((a, b) => a.direction.localeCompare(b.direction))
     if (!flags.json) console.log(`${formatTable(splits, ordered)}\n`)
     if (flags.save) {
-      const saved = { modelDir: flags.model, dataDir: flags.data, rows: ordered, costs, args: ['retrieval', ...args] }
+      const saved = {
+        modelDir: flags.model,
+        dataDir: flags.data,
+        rows: ordered,
+        costs,
+        gatePoints,
+        args: ['retrieval', ...args],
+      }
       console.error(`wrote ${await saveScores(saved)}`)
+      await recordScores(flags.model)
     }
   }
   // Standard error under --json, which promises one kind of object on standard output.
   const say = flags.json ? console.error : console.log
-  say(formatCosts(costs))
-  return isWithinGate(costs) ? 0 : 1
+  say(formatCosts(costs, gatePoints))
+  return isWithinGate(costs, gatePoints) ? 0 : 1
 }
 
 async function scoreEngines(flags: Flags, splits: readonly RetrievalSplit[]): Promise<ScoreRow[]> {
   const engines: Record<EngineName, Engine> = {
     edge: (request) => embedWithEdge(flags.model, request),
-    torch: (request) => embedWithTorch(flags.model, request),
+    torch: async (request) => await embedWithTorch(flags.checkpoint ?? (await findCheckpoint(flags.model)), request),
   }
   const names: readonly EngineName[] = flags.engine === 'both' ? ['edge', 'torch'] : [flags.engine]
-  const request = requestFor(splits, join(flags.data, 'images'))
   const scores: ScoreRow[] = []
   for (const engine of names) {
-    const vectors = tabulate(splits, await engines[engine](request))
-    for (const split of splits) {
-      for (const direction of DIRECTIONS) {
-        const recalls = recallsOf(rankSplit(split, vectors, direction))
-        scores.push({ suite: 'retrieval', split: split.name, engine, direction, ...recalls })
-      }
-    }
+    const recalls = await scoreEngine(engines[engine], splits, join(flags.data, 'images'))
+    scores.push(...recalls.map((row) => ({ suite: 'retrieval' as const, engine, ...row })))
   }
   return scores
 }
@@ -134,6 +143,7 @@ function readFlags(args: readonly string[]): Flags {
       json: { type: 'boolean' },
       save: { type: 'boolean' },
       model: { type: 'string' },
+      checkpoint: { type: 'string' },
       data: { type: 'string' },
     },
   })

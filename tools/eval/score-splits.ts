@@ -1,9 +1,9 @@
 // Splits and vectors to ranks: the same items and the same code for every engine.
 import { join } from 'node:path'
-import type { Embeddings, EmbeddingRequest } from './engine.ts'
+import type { Embeddings, EmbeddingRequest, Engine } from './engine.ts'
 import { EngineFailedError } from './errors.ts'
-import { rankByDotProduct, type RankedQuery } from './ranks.ts'
-import type { Gallery, RetrievalSplit } from './splits.ts'
+import { rankByDotProduct, recallsOf, type RankedQuery, type Recalls } from './ranks.ts'
+import type { Gallery, RetrievalSplit, SplitName } from './splits.ts'
 
 export const DIRECTIONS = ['i2t', 't2i'] as const
 export type Direction = (typeof DIRECTIONS)[number]
@@ -12,6 +12,27 @@ export type Direction = (typeof DIRECTIONS)[number]
 export interface VectorTable {
   names: ReadonlyMap<string, Float32Array>
   pictures: ReadonlyMap<string, Float32Array>
+}
+
+export interface SplitRecalls extends Recalls {
+  split: SplitName
+  direction: Direction
+}
+
+/** An engine's recalls on every split, both directions. */
+export async function scoreEngine(
+  engine: Engine,
+  splits: readonly RetrievalSplit[],
+  imagesDir: string,
+): Promise<SplitRecalls[]> {
+  const vectors = tabulate(splits, await engine(requestFor(splits, imagesDir)))
+  return splits.flatMap((split) =>
+    DIRECTIONS.map((direction) => ({
+      split: split.name,
+      direction,
+      ...recallsOf(rankSplit(split, vectors, direction)),
+    })),
+  )
 }
 
 /** Every name and picture of the splits, each once. */

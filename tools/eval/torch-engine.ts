@@ -7,14 +7,14 @@ import { ensurePythonEnv, PYTHON_ENV } from '../python-env.ts'
 import type { EmbeddingRequest, Embeddings } from './engine.ts'
 import { EngineFailedError } from './errors.ts'
 
-/** @param modelDir a model package with its checkpoint/; `maxTextLength` and the picture size come from there */
-export async function embedWithTorch(modelDir: string, request: EmbeddingRequest): Promise<Embeddings> {
+/** @param checkpoint folder of a Hugging Face checkpoint; text length and picture size come from there */
+export async function embedWithTorch(checkpoint: string, request: EmbeddingRequest): Promise<Embeddings> {
   const folder = await mkdtemp(join(tmpdir(), 'flava-eval-'))
   try {
     const requestPath = join(folder, 'request.json')
     const vectorsPath = join(folder, 'vectors.f32')
     await writeFile(requestPath, JSON.stringify(request))
-    const flags = ['--model', modelDir, '--request', requestPath, '--output', vectorsPath]
+    const flags = ['--checkpoint', checkpoint, '--request', requestPath, '--output', vectorsPath]
     await runPython(['-m', 'flava_gpu.evaluate', ...flags])
     return readVectors(await readFile(vectorsPath), request)
   } finally {

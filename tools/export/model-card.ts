@@ -1,116 +1,164 @@
-// Fills the model card's template from what is measured and recorded: manifest, parity, training record and scores.
+// Fills the model card's template from what is measured and recorded: manifest, parity, origin and scores.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
 import type { ModelManifest } from '../../src/flava/manifest.ts'
+import type { Score } from '../eval/scores-file.ts'
+import { describeGate } from './gates.ts'
+import { PARTS } from './package-parts.ts'
 import type { ParityReport } from './parity-report.ts'
+import type { Origin, Provenance, TrainingRecord } from './provenance.ts'
 import type { CosineSummary } from './similarity.ts'
 
+export const CARD_FILE = 'README.md'
 const TEMPLATE = join(import.meta.dirname, 'model-card.template.md')
 const MIB = 1024 * 1024
-const NO_SCORES = 'No scores are recorded for this package yet: `npm run eval -- retrieval --json` makes them.'
-
-/** checkpoint/training.json, as far as the card tells it; a checkpoint from elsewhere has none. */
-export const trainingSchema = z.object({
-  config: z.looseObject({
-    optimization: z.looseObject({ updates: z.number(), batch_size: z.number(), learning_rate: z.number() }),
-    fusion: z.looseObject({ updates: z.number(), batch_size: z.number() }),
-  }),
-  data_manifest: z.string(),
-  seconds: z.number(),
-  images_per_second: z.number(),
-})
-
-/** One line of `npm run eval -- retrieval --json`; recalls in percent. */
-export const scoreSchema = z.object({
-  suite: z.literal('retrieval'),
-  split: z.string(),
-  engine: z.string(),
-  direction: z.enum(['i2t', 't2i']),
-  r1: z.number(),
-  r5: z.number(),
-  r10: z.number(),
-  n: z.number(),
-})
-
-export type TrainingRecord = z.infer<typeof trainingSchema>
-export type Score = z.infer<typeof scoreSchema>
+const NO_SCORES = 'No scores are recorded for this package.'
+/** What scoreTable writes: one line, or an introduction and a table. */
+const SCORES_SECTION = /(?<=\n## Scores\n\n)(?:No scores are recorded.*|Recall in percent.*\n\n\|.*(?:\n\|.*)*)/
 
 export interface CardFacts {
   name: string
   manifest: ModelManifest
   parity: ParityReport
-  training: TrainingRecord | null
+  origin: Origin
   scores: readonly Score[]
-  fileBytes: number
 }
 
 /** The card as Markdown. @throws when the template asks for something that nobody filled in */
 export async function renderModelCard(facts: CardFacts): Promise<string> {
-  const { manifest, parity } = facts
+  const { manifest, parity, origin } = facts
+  const { provenance } = origin
   const values: Record<string, string> = {
     name: facts.name,
     license: manifest.license,
+    frontMatter: frontMatter(provenance),
+    summary: told(provenance?.summary, 'What it was trained on, and for what, is not recorded in this package.'),
     identity: identityRows(facts),
-    training: trainingText(facts.training),
+    training: trainingText(origin),
+    data: told(provenance?.data, 'Not recorded.'),
+    intendedUse: told(provenance?.intendedUse, 'That of the checkpoint, which this package does not know.'),
+    limits: told(provenance?.limits, '- Those of the checkpoint, which this package does not know.'),
     maxTextLength: String(manifest.maxTextLength),
     imageSize: String(manifest.image.imageSize),
-    scheme: manifest.scheme,
     rounding: parity.rounding,
     reference: parity.reference,
-    minCosine: String(parity.gate.minCosine),
+    schemes: schemeTable(parity),
     parity: parityTable(parity),
-    buildEquality: parity.areBuildsBitEqual ? 'the same bits for every input' : 'DIFFERENT bits',
+    gates: gateText(parity),
+    buildEquality: buildEquality(parity),
     scores: scoreTable(facts.scores),
+    scoresNote: provenance?.scores?.join('\n') ?? '',
+    attributions: told(provenance?.attributions, 'What they were learned from is not recorded in this package.'),
   }
   const template = await readFile(TEMPLATE, 'utf8')
-  return template.replaceAll(/\{\{([a-zA-Z]+)\}\}/g, (placeholder, key: string) => {
+  const filled = template.replaceAll(/\{\{([a-zA-Z]+)\}\}/g, (placeholder, key: string) => {
     const value = values[key]
     if (value === undefined) throw new Error(`model card: nothing fills ${placeholder}`)
     return value
   })
+  return filled.replaceAll(/\n{3,}/g, '\n\n')
 }
 
-function identityRows({ manifest, fileBytes }: CardFacts): string {
+/** A card with other scores in it and nothing else changed. @throws for a card that this file did not make */
+export function withScores(card: string, scores: readonly Score[]): string {
+  if (!SCORES_SECTION.test(card)) throw new Error('model card: found no section of scores to replace')
+  return card.replace(SCORES_SECTION, () => scoreTable(scores))
+}
+
+function told(lines: readonly string[] | undefined, otherwise: string): string {
+  return lines?.join('\n') ?? otherwise
+}
+
+function frontMatter(provenance: Provenance | null): string {
+  const list = (key: string, items: readonly string[]) =>
+    items.length === 0 ? [] : [`${key}:`, ...items.map((item) => `  - ${item}`)]
+  return [
+    ...(provenance?.language === undefined ? [] : [`language: ${provenance.language}`]),
+    'pipeline_tag: feature-extraction',
+    ...list('tags', ['flava', 'multimodal', 'quantized', 'webassembly', ...(provenance?.tags ?? [])]),
+    ...list('datasets', provenance?.datasets ?? []),
+  ].join('\n')
+}
+
+function identityRows({ manifest, parity }: CardFacts): string {
   const { text, image } = manifest
-  const geometry = `hidden ${text.hiddenSize}, ${text.numLayers} text and ${image.numLayers} image layers`
+  const layers = `${text.numLayers} text and ${image.numLayers} image layers, ${text.numHeads} heads`
+  const mebibytes = [parity.text, parity.image].map(({ totalBytes }) => (totalBytes / MIB).toFixed(1))
   const rows: [string, string][] = [
-    ['Geometry', `${geometry}, ${text.numHeads} heads, projection to ${manifest.projectionSize}`],
+    ['Variant', `\`${manifest.variant}\``],
+    ['Geometry', `hidden ${text.hiddenSize}, ${layers}, projection to ${manifest.projectionSize}`],
     ['Text', `WordPiece, ${text.vocabSize} pieces, at most ${manifest.maxTextLength} tokens`],
     ['Image', `${image.imageSize} px, patches of ${image.patchSize} px, ${image.numPatches + 1} tokens`],
-    ['Weights', `\`${manifest.scheme}\`, ${(fileBytes / MIB).toFixed(1)} MiB, sha256 \`${manifest.weights}\``],
+    ['Weights', `text ${mebibytes[0]} MiB, image ${mebibytes[1]} MiB; identity \`${manifest.weights}\``],
     ['Space', `\`${manifest.space}\`: vectors of packages with another space cannot be compared with these`],
     ['Checkpoint', `sha256 \`${manifest.checkpoint}\``],
   ]
   return rows.map(([key, value]) => `| ${key} | ${value} |`).join('\n')
 }
 
-function trainingText(training: TrainingRecord | null): string {
-  if (!training) return 'The checkpoint came without a training record.'
-  const { optimization, fusion } = training.config
-  const { updates, batch_size: batch, learning_rate: rate } = optimization
-  const minutes = Math.round(training.seconds / 60)
+function trainingText({ training, provenance }: Origin): string {
+  const record = training === null ? [] : recordLines(training)
+  const text = [...record, ...(provenance?.training ?? [])]
+  return text.length > 0 ? text.join('\n') : 'The checkpoint came without a training record.'
+}
+
+function recordLines({ config, seconds, images_per_second: speed, data_manifest: data }: TrainingRecord): string[] {
+  const { updates, batch_size: batch, learning_rate: rate } = config.optimization
+  const minutes = Math.round(seconds / 60)
   return [
     'Stages: one run with the contrastive, image-text-matching (ITM), masked-language (MLM) and multimodal',
-    `masked-text (MMM) losses; ${updates} updates of ${batch} pairs, peak learning rate ${rate}, then ${fusion.updates} of`,
-    `${fusion.batch_size} for the multimodal encoder alone (ITM, MMM); ${minutes} minutes in all at`,
-    `${training.images_per_second} pictures a second on CPU. Data manifest \`${training.data_manifest}\`.`,
+    `masked-text (MMM) losses; ${updates} updates of ${batch} pairs, peak learning rate ${rate}, then ${config.fusion.updates} of`,
+    `${config.fusion.batch_size} for the multimodal encoder alone (ITM, MMM); ${minutes} minutes in all at`,
+    `${speed} pictures a second. Data manifest \`${data}\`.`,
     'Configuration, versions and curves lie beside the checkpoint.',
+  ]
+}
+
+function schemeTable({ text, image }: ParityReport): string {
+  const rows = PARTS.flatMap((part) => {
+    const cells = [text, image].map(({ schemes }) =>
+      Object.entries(schemes[part] ?? {})
+        .map(([scheme, count]) => `${scheme}${count > 1 ? ` × ${count}` : ''}`)
+        .join(', '),
+    )
+    return cells.some((cell) => cell !== '') ? [`| ${inWords(part)} | ${cells.join(' | ')} |`] : []
+  })
+  const bits = [text, image].map(({ bitsPerWeight }) => bitsPerWeight.toFixed(2))
+  return ['| part | text | image |', '|---|---|---|', ...rows, `| bits per Linear weight | ${bits.join(' | ')} |`].join(
+    '\n',
+  )
+}
+
+/** `wordEmbeddings` as `word embeddings`. */
+export function inWords(part: string): string {
+  return part.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
+}
+
+function parityTable({ text, image }: ParityReport): string {
+  const row = (name: string, { count, mean, p1, min }: CosineSummary) =>
+    `| ${name} | ${count} | ${[mean, p1, min].map((value) => value.toFixed(6)).join(' | ')} |`
+  return [
+    '| inputs | n | mean | 1st percentile | min |',
+    '|---|---|---|---|---|',
+    row('texts', text.cosine),
+    ...(text.devCosine ? [row('of these from the dev split', text.devCosine)] : []),
+    row('pictures', image.cosine),
+    ...(image.devCosine ? [row('of these from the dev split', image.devCosine)] : []),
   ].join('\n')
 }
 
-function parityTable({ text, image, devImage, gate }: ParityReport): string {
-  const row = (name: string, { count, mean, p1, min }: CosineSummary) =>
-    `| ${name} | ${count} | ${[mean, p1, min].map((value) => value.toFixed(6)).join(' | ')} |`
-  const lines = [
-    '| inputs | n | mean | 1st percentile | min |',
-    '|---|---|---|---|---|',
-    row('texts', text),
-    row('pictures', image),
-    ...(devImage ? [row('of these from the dev split', devImage)] : []),
-  ]
-  if (!gate.isPassed) lines.push('', '**This package does not pass the gate and was written with --allow-below-gate.**')
-  return lines.join('\n')
+function gateText({ gates, isPassed, edge }: ParityReport): string {
+  const unfit = edge.isFitting ? [] : ['**This package does not fit a Worker and was written with --allow-unfit.**']
+  if (isPassed) return [...unfit, 'It passes every gate of its variant; they are in `parity.json`.'].join('\n')
+  const failed = gates.filter((gate) => !gate.isPassed).map((gate) => `- ${describeGate(gate)}`)
+  return [...unfit, '**This package is below its gate and was written with --allow-below-gate:**', '', ...failed].join(
+    '\n',
+  )
+}
+
+function buildEquality({ builds }: ParityReport): string {
+  const inputs = `${builds.texts} texts and ${builds.pictures} pictures`
+  return builds.areEqual ? `the same bits for ${inputs}` : `DIFFERENT bits for some of ${inputs}`
 }
 
 function scoreTable(scores: readonly Score[]): string {

@@ -13,13 +13,18 @@ const inputsSchema = z.object({
   texts: z.array(z.object({ text: z.string(), inputIds: ids, tokenTypeIds: ids })),
   pictures: z.object({ procedural: z.int(), dev: z.int(), size: z.int(), sha256: z.string() }),
   detailed: z.object({ texts: ids, pictures: ids }),
+  /** Inputs that every layer's state of token 0 was kept of. */
+  layers: z.object({ texts: ids, pictures: ids }).default({ texts: [], pictures: [] }),
 })
 
 export type ParityInputs = z.infer<typeof inputsSchema>
 
 export interface ParitySet {
   inputs: ParityInputs
-  /** `text.projected` and `image.projected` f32 [n, projectionSize]; `<kind>.<index>.cls|hidden|preNorm` for a few. */
+  /**
+   * `text.projected` and `image.projected` f32 [n, projectionSize]; `text.layers` and `image.layers` f32 [inputs,
+   * numLayers + 1, hiddenSize]; `<kind>.<index>.cls|hidden|preNorm` for a few; `pictures` u8 [n, size, size, 3] when kept.
+   */
   vectors: ReadonlyMap<string, FileTensor>
 }
 

@@ -1,94 +1,121 @@
 // parity.json: how far a quantized package is from fp32 PyTorch, measured through the engine that runs it at the edge.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { z } from 'zod'
-import { loadModel } from '../model/load-model.ts'
-import { floatRows } from '../model/read-tensors.ts'
-import { encodePictures, encodeTexts } from './encode-all.ts'
-import type { ParityInputs, ParitySet } from './parity-inputs.ts'
-import { pairwiseCosines, summarizeCosines } from './similarity.ts'
-import type { CosineSummary } from './similarity.ts'
+import type { ModelManifest } from '../../src/flava/manifest.ts'
+import type { EncoderName } from '../../src/flava/weights.ts'
+import { edgeFitSchema } from './edge-fit.ts'
+import type { EdgeFit } from './edge-fit.ts'
+import type { ExportReport } from './export-report.ts'
+import { checkGates, gateSchema } from './gates.ts'
+import type { EncoderMeasurement } from './measure-encoders.ts'
+import { encoderMakeup, PARTS, schemeOfTensor } from './package-parts.ts'
+import type { ParityInputs } from './parity-inputs.ts'
+import { retrievalSchema } from './retrieval-parity.ts'
+import type { RetrievalParity } from './retrieval-parity.ts'
+import { cosineSummarySchema } from './similarity.ts'
 
-/** Packages share their checkpoint's vector space from here on; see docs/architecture.md, decision 9. */
-export const MIN_COSINE = 0.9995
+export const PARITY_FILE = 'parity.json'
+const FORMAT_VERSION = 2
 
-/** What flava_gpu.export reports about the tensors it wrote. */
-export const exportReportSchema = z.object({
+const encoderSchema = z.object({
+  /** Cosines of projected vectors, and of those the inputs out of the data set's dev split. */
+  cosine: cosineSummarySchema,
+  devCosine: cosineSummarySchema.nullable(),
+  /** Token 0's state after the embeddings, then after each block, of `layerInputs` inputs. */
+  layerCosines: z.array(z.object({ mean: z.number(), min: z.number() })),
+  layerInputs: z.int(),
+  /** Linears with their scales. */
+  bitsPerWeight: z.number(),
+  /** Tensors by part and scheme. */
+  schemes: z.partialRecord(z.enum(PARTS), z.record(z.string(), z.int())),
+  bytes: z.record(z.enum(PARTS), z.int()),
+  /** Of the tensor file, header included. */
+  totalBytes: z.int(),
+})
+
+export const parityReportSchema = z.object({
+  formatVersion: z.literal(FORMAT_VERSION),
+  variant: z.string(),
   checkpoint: z.string(),
   space: z.string(),
   weights: z.string(),
-  rounding: z.enum(['nearest', 'compensated']),
-  tensors: z.record(z.string(), z.number()),
-  bytes: z.record(z.string(), z.number()),
+  rounding: z.string(),
+  reference: z.string(),
+  isPassed: z.boolean(),
+  gates: z.array(gateSchema),
+  text: encoderSchema,
+  image: encoderSchema,
+  /** Both kernel builds on these many inputs, spread evenly over all. */
+  builds: z.object({ areEqual: z.boolean(), texts: z.int(), pictures: z.int() }),
+  edge: edgeFitSchema,
+  retrieval: retrievalSchema.nullable(),
+  /** Frobenius error of the weights, and error of the outputs on calibration inputs; both relative. */
+  tensors: z.record(
+    z.string(),
+    z.object({ scheme: z.string(), relativeError: z.number(), outputError: z.number().nullable() }),
+  ),
 })
 
-export type ExportReport = z.infer<typeof exportReportSchema>
+export type ParityReport = z.infer<typeof parityReportSchema>
 
-export interface ParityReport {
-  gate: { minCosine: number; isPassed: boolean }
-  checkpoint: string
-  space: string
-  weights: string
-  scheme: string
-  rounding: ExportReport['rounding']
-  reference: string
-  /** Whether both kernel builds gave the same bits for every input. */
-  areBuildsBitEqual: boolean
-  /** Cosine of projected vectors, by kind of input. */
-  text: CosineSummary
-  image: CosineSummary
-  /** The same for the part of the inputs that comes from the data set's dev split, when there was one. */
-  devImage: CosineSummary | null
-  /** Relative error (Frobenius) of each quantized tensor. */
-  tensorErrors: Record<string, number>
-  bytes: Record<string, number>
+export interface ParityFacts {
+  manifest: ModelManifest
+  exported: ExportReport
+  inputs: ParityInputs
+  text: EncoderMeasurement
+  image: EncoderMeasurement
+  edge: EdgeFit
+  retrieval: RetrievalParity | null
 }
 
-/** Encode all inputs with both kernel builds and compare with PyTorch. */
-export async function measureParity(
-  packageDirectory: string,
-  { inputs, vectors }: ParitySet,
-  exported: ExportReport,
-): Promise<ParityReport> {
-  const rgb = vectors.get('pictures')?.bytes
-  if (!rgb) throw new Error('pictures: missing from the parity vectors; make them with --keep-pictures')
-  const count = inputs.pictures.procedural + inputs.pictures.dev
-  const model = await loadModel(packageDirectory, { build: 'relaxed-simd' })
-  const twin = await loadModel(packageDirectory, { build: 'simd128' })
-  const texts = encodeTexts(model, inputs.texts)
-  const pictures = encodePictures(model, rgb, count)
-  const areBuildsBitEqual =
-    areBitEqual(texts, encodeTexts(twin, inputs.texts)) && areBitEqual(pictures, encodePictures(twin, rgb, count))
-
-  const text = summarizeCosines(pairwiseCosines(texts, floatRows(vectors, 'text.projected')))
-  const imageCosines = pairwiseCosines(pictures, floatRows(vectors, 'image.projected'))
-  const image = summarizeCosines(imageCosines)
-  const dev = imageCosines.slice(inputs.pictures.procedural)
+export function parityReport({ manifest, exported, inputs, ...measured }: ParityFacts): ParityReport {
+  const { text, image, edge, retrieval } = measured
+  const { variant, checkpoint, space, weights } = manifest
+  const gates = checkGates({ variant, text, image, retrievalCosts: retrieval?.dev?.costs ?? [] })
   return {
-    gate: { minCosine: MIN_COSINE, isPassed: areBuildsBitEqual && Math.min(text.min, image.min) >= MIN_COSINE },
-    checkpoint: exported.checkpoint,
-    space: exported.space,
-    weights: exported.weights,
-    scheme: model.manifest.scheme,
+    formatVersion: FORMAT_VERSION,
+    variant,
+    checkpoint,
+    space,
+    weights,
     rounding: exported.rounding,
-    reference: referenceName(inputs),
-    areBuildsBitEqual,
-    text,
-    image,
-    devImage: dev.length > 0 ? summarizeCosines(dev) : null,
-    tensorErrors: exported.tensors,
-    bytes: exported.bytes,
+    reference: `transformers ${inputs.versions.transformers} FlavaModel, float32, PyTorch ${inputs.versions.torch}`,
+    isPassed: gates.every(({ isPassed }) => isPassed),
+    gates,
+    text: encoderReport(manifest, 'text', text),
+    image: encoderReport(manifest, 'image', image),
+    builds: {
+      areEqual: text.areBuildsEqual && image.areBuildsEqual,
+      texts: text.twinCount,
+      pictures: image.twinCount,
+    },
+    edge,
+    retrieval,
+    tensors: Object.fromEntries(
+      Object.entries(exported.tensors).map(([name, errors]) => [
+        name,
+        { scheme: schemeOfTensor(manifest, name) ?? 'unknown', ...errors },
+      ]),
+    ),
   }
 }
 
-function referenceName({ versions }: ParityInputs): string {
-  return `transformers ${versions.transformers} FlavaModel, float32, PyTorch ${versions.torch}`
+/** @throws ZodError when the file is of another format */
+export async function readParityReport(directory: string): Promise<ParityReport> {
+  return parityReportSchema.parse(JSON.parse(await readFile(join(directory, PARITY_FILE), 'utf8')))
 }
 
-function areBitEqual(ours: readonly Float32Array[], theirs: readonly Float32Array[]): boolean {
-  return ours.every((vector, index) => {
-    const bits = new Uint32Array(vector.buffer, vector.byteOffset, vector.length)
-    const other = theirs[index]
-    if (!other) return false
-    const otherBits = new Uint32Array(other.buffer, other.byteOffset, other.length)
-    return bits.length === otherBits.length && bits.every((value, at) => value === otherBits[at])
-  })
+function encoderReport(manifest: ModelManifest, encoder: EncoderName, measured: EncoderMeasurement) {
+  const { bitsPerWeight, schemes, bytes } = encoderMakeup(manifest, encoder)
+  return {
+    cosine: measured.all,
+    devCosine: measured.dev,
+    layerCosines: measured.layers,
+    layerInputs: measured.layerInputs,
+    bitsPerWeight: Math.round(bitsPerWeight * 1e4) / 1e4,
+    schemes,
+    bytes,
+    totalBytes: manifest.files[encoder].sizeBytes,
+  }
 }

@@ -1,12 +1,15 @@
 // How near two sets of vectors are: cosines, and the figures of them that a parity report gives.
+import { z } from 'zod'
 
-export interface CosineSummary {
-  count: number
-  mean: number
+export const cosineSummarySchema = z.object({
+  count: z.int().positive(),
+  mean: z.number(),
   /** The cosine that 1 % of the items stay below. */
-  p1: number
-  min: number
-}
+  p1: z.number(),
+  min: z.number(),
+})
+
+export type CosineSummary = z.infer<typeof cosineSummarySchema>
 
 /** Cosine of two f32 vectors of one length, in f64. */
 export function cosine(a: Float32Array, b: Float32Array): number {
@@ -34,6 +37,21 @@ export function summarizeCosines(cosines: readonly number[]): CosineSummary {
   const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length
   const p1 = sorted[Math.floor(sorted.length / 100)] ?? mean
   return { count: sorted.length, mean: round(mean), p1: round(p1), min: round(sorted[0] ?? mean) }
+}
+
+/** Whether two lists of vectors hold the same bits. */
+export function areBitEqual(ours: readonly Float32Array[], theirs: readonly Float32Array[]): boolean {
+  return (
+    ours.length === theirs.length &&
+    ours.every((vector, index) => {
+      const other = theirs[index]
+      return other !== undefined && Buffer.compare(bytesOf(vector), bytesOf(other)) === 0
+    })
+  )
+}
+
+function bytesOf(vector: Float32Array): Uint8Array {
+  return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength)
 }
 
 /** Down to six decimals: a report must not round a failure up to the gate. */

@@ -1,6 +1,6 @@
 // Incremental SHA-256 for Node, the twin of src/platform/digest.ts.
 import { createHash } from 'node:crypto'
-import type { IncrementalDigest } from '../../src/flava/weights.ts'
+import type { IncrementalDigest } from '../../src/flava/package-file.ts'
 
 /** A fresh SHA-256, for one run of bytes. */
 export function createSha256(): IncrementalDigest {

@@ -38,9 +38,9 @@ describe('the quantization gate', () => {
     const within = quantizationCosts([row({ r1: 10 }), row({ engine: 'torch', r1: 10.5 })])
     const above = quantizationCosts([row({ r1: 10 }), row({ engine: 'torch', r1: 10.51 })])
     expect(within).toEqual([{ split: 'A', direction: 'i2t', points: 0.5, isGated: true }])
-    expect(isWithinGate(within)).toBe(true)
-    expect(isWithinGate(above)).toBe(false)
-    expect(formatCosts(above)).toContain('ABOVE')
+    expect(isWithinGate(within, 0.5)).toBe(true)
+    expect(isWithinGate(above, 0.5)).toBe(false)
+    expect(formatCosts(above, 0.5)).toContain('ABOVE')
   })
 
   test('compares like with like, shows small splits and does not gate them', () => {
@@ -51,7 +51,7 @@ describe('the quantization gate', () => {
       row({ split: 'B', direction: 'i2t', engine: 'torch', r1: 9 }),
     ])
     expect(costs).toEqual([{ split: 'C', direction: 'i2t', points: 2, isGated: false }])
-    expect(isWithinGate(costs)).toBe(true)
+    expect(isWithinGate(costs, 0.5)).toBe(true)
   })
 })
 

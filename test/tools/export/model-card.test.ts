@@ -1,68 +1,102 @@
-// The model card says what was measured: every placeholder filled, a failed gate and missing scores said aloud.
-import { expect, test } from 'vitest'
-import { parseManifest } from '../../../src/flava/manifest.ts'
-import { renderModelCard, scoreSchema } from '../../../tools/export/model-card.ts'
+// The model card says what was measured and recorded: every placeholder filled, a failed gate and missing facts said aloud.
+import { describe, expect, test } from 'vitest'
+import { scoreSchema } from '../../../tools/eval/scores-file.ts'
+import { renderModelCard, withScores } from '../../../tools/export/model-card.ts'
 import type { CardFacts } from '../../../tools/export/model-card.ts'
-import { tinyConfig, tinyPreprocessor } from '../../flava/tiny-package.ts'
-
-const SUMMARY = { count: 208, mean: 0.99998, p1: 0.99991, min: 0.99987 }
+import { provenanceSchema } from '../../../tools/export/provenance.ts'
+import { tinyPackage } from '../../flava/tiny-package.ts'
+import { tinyReport } from './tiny-parity.ts'
 
 const FACTS: CardFacts = {
   name: 'flava-tiny',
-  manifest: parseManifest(tinyConfig(), tinyPreprocessor()),
-  parity: {
-    gate: { minCosine: 0.9995, isPassed: true },
-    checkpoint: 'c',
-    space: 's',
-    weights: 'w',
-    scheme: 'w7a8',
-    rounding: 'nearest',
-    reference: 'transformers 5.18.0',
-    areBuildsBitEqual: true,
-    text: SUMMARY,
-    image: SUMMARY,
-    devImage: null,
-    tensorErrors: {},
-    bytes: {},
-  },
-  training: {
-    config: {
-      optimization: { updates: 4600, batch_size: 256, learning_rate: 0.001 },
-      fusion: { updates: 400, batch_size: 128 },
+  manifest: tinyPackage().manifest,
+  parity: tinyReport(),
+  origin: {
+    provenance: provenanceSchema.parse({
+      summary: ['It knows nothing.'],
+      language: 'en',
+      tags: ['emoji'],
+      datasets: ['cldr'],
+      training: ['The run was short.'],
+      limits: ['- All of them.'],
+      scores: ['Splits: A is easy.'],
+      attributions: ['From nowhere.'],
+    }),
+    training: {
+      config: {
+        optimization: { updates: 4600, batch_size: 256, learning_rate: 0.001 },
+        fusion: { updates: 400, batch_size: 128 },
+      },
+      data_manifest: 'abc123',
+      seconds: 4800,
+      images_per_second: 222.5,
     },
-    data_manifest: 'abc123',
-    seconds: 4800,
-    images_per_second: 222.5,
   },
   scores: [],
-  fileBytes: 5 * 1024 * 1024,
 }
 
-test('a card opens with YAML, fills every placeholder and keeps the braces of BibTeX', async () => {
-  const card = await renderModelCard(FACTS)
-  expect(card).toMatch(/^---\nlicense: apache-2\.0\n/)
-  expect(card).not.toMatch(/\{\{[a-zA-Z]+\}\}/)
-  expect(card).toContain('{{FLAVA}: A Foundational')
-  expect(card).toContain('| texts | 208 | 0.999980 | 0.999910 | 0.999870 |')
-  expect(card).toContain('4600 updates of 256 pairs')
-  expect(card).toContain('5.0 MiB')
+const UNKNOWN = { provenance: null, training: null }
+const LINE = { suite: 'retrieval', split: 'A', engine: 'edge', direction: 'i2t', r1: 6, r5: 17.25, r10: 24, n: 1402 }
+
+describe('renderModelCard', () => {
+  test('opens with YAML, fills every placeholder and keeps the braces of BibTeX', async () => {
+    const card = await renderModelCard(FACTS)
+    expect(card).toMatch(/^---\nlicense: apache-2\.0\nlanguage: en\n/)
+    expect(card).not.toMatch(/\{\{[a-zA-Z]+\}\}/)
+    expect(card).toContain('{{FLAVA}: A Foundational')
+    expect(card).toContain('| texts | 208 | 0.999980 | 0.999910 | 0.999870 |')
+    expect(card).toContain('| bits per Linear weight |')
+  })
+
+  test('tells what is known of the checkpoint, record and account', async () => {
+    const card = await renderModelCard(FACTS)
+    expect(card).toContain('4600 updates of 256 pairs')
+    expect(card).toContain('The run was short.')
+    expect(card).toContain('It knows nothing.')
+    expect(card).toContain('  - emoji\n')
+    expect(card).toContain('datasets:\n  - cldr\n')
+  })
+
+  test('claims nothing of a checkpoint that nobody gave an account of', async () => {
+    const card = await renderModelCard({ ...FACTS, origin: UNKNOWN })
+    expect(card).toContain('came without a training record')
+    expect(card).toContain('is not recorded in this package')
+    expect(card).toContain('No scores are recorded for this package')
+    expect(card).not.toMatch(/emoji|language:|datasets:/i)
+  })
+
+  test('says that a package is below its gate or does not fit', async () => {
+    const parity = tinyReport({ all: { count: 208, mean: 0.9, p1: 0.8, min: 0.7 }, areBuildsEqual: false })
+    const unfit = { ...parity, edge: { ...parity.edge, isFitting: false } }
+    const card = await renderModelCard({ ...FACTS, parity: unfit })
+    expect(card).toContain('below its gate')
+    expect(card).toContain('- text: mean cosine: expected at least 0.998, got 0.9')
+    expect(card).toContain('does not fit a Worker')
+    expect(card).toContain('DIFFERENT bits')
+  })
+
+  test('lists the rows of an evaluation', async () => {
+    const card = await renderModelCard({ ...FACTS, scores: [scoreSchema.parse(LINE)] })
+    expect(card).toContain('| A | edge | i2t | 1402 | 6.0 | 17.3 | 24.0 |')
+  })
 })
 
-test('a card without scores or training record says so', async () => {
-  const card = await renderModelCard({ ...FACTS, training: null })
-  expect(card).toContain('No scores are recorded for this package yet')
-  expect(card).toContain('came without a training record')
-})
+describe('withScores', () => {
+  test.each([
+    ['an account', FACTS.origin],
+    ['nothing', UNKNOWN],
+  ])('gives the card that the same scores would have given, with %s about them', async (_, origin) => {
+    const rows = [scoreSchema.parse(LINE)]
+    const other = [scoreSchema.parse({ ...LINE, split: 'B' }), ...rows]
+    const [none, one, two] = await Promise.all(
+      [[], rows, other].map((scores) => renderModelCard({ ...FACTS, origin, scores })),
+    )
+    expect(withScores(none!, rows)).toBe(one)
+    expect(withScores(one!, other)).toBe(two)
+    expect(withScores(two!, [])).toBe(none)
+  })
 
-test('a card of a package below the gate says so', async () => {
-  const parity = { ...FACTS.parity, gate: { minCosine: 0.9995, isPassed: false }, areBuildsBitEqual: false }
-  const card = await renderModelCard({ ...FACTS, parity })
-  expect(card).toContain('does not pass the gate')
-  expect(card).toContain('DIFFERENT bits')
-})
-
-test('a card lists the rows of an evaluation', async () => {
-  const line = { suite: 'retrieval', split: 'A', engine: 'edge', direction: 'i2t', r1: 6, r5: 17.25, r10: 24, n: 1402 }
-  const card = await renderModelCard({ ...FACTS, scores: [scoreSchema.parse(line)] })
-  expect(card).toContain('| A | edge | i2t | 1402 | 6.0 | 17.3 | 24.0 |')
+  test('refuses a card without such a section', () => {
+    expect(() => withScores('# A card', [])).toThrow('no section of scores')
+  })
 })

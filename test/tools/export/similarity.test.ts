@@ -1,6 +1,6 @@
 // The figures of a parity report must never look better than the vectors are.
 import { expect, test } from 'vitest'
-import { cosine, pairwiseCosines, summarizeCosines } from '../../../tools/export/similarity.ts'
+import { areBitEqual, cosine, pairwiseCosines, summarizeCosines } from '../../../tools/export/similarity.ts'
 
 test('cosine ignores length and sees direction', () => {
   expect(cosine(Float32Array.of(1, 2), Float32Array.of(2, 4))).toBeCloseTo(1, 12)
@@ -25,4 +25,10 @@ test('summarizeCosines rounds down, so that nothing is rounded up to a gate', ()
 test('summarizeCosines refuses nothing and NaN: neither is parity', () => {
   expect(() => summarizeCosines([])).toThrow('got none or NaN')
   expect(() => summarizeCosines([1, Number.NaN])).toThrow('got none or NaN')
+})
+
+test('areBitEqual sees one bit, the sign of zero and a missing vector', () => {
+  expect(areBitEqual([Float32Array.of(1, 0)], [Float32Array.of(1, 0)])).toBe(true)
+  expect(areBitEqual([Float32Array.of(1, 0)], [Float32Array.of(1, -0)])).toBe(false)
+  expect(areBitEqual([Float32Array.of(1)], [])).toBe(false)
 })
