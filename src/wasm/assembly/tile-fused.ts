@@ -1,6 +1,8 @@
 // The integer tile for CPUs with a fused byte dot product (x86 VNNI, ARM sdot): mr = 4 rows by nr = 8 columns.
 // Relaxed only in name: weights stay in 0..127, so the fused and the two-step instruction give the same integer.
 
+import { TileSums } from './tile-sums'
+
 /**
  * tile[r][c] = sum over groups of scale[g][c] * (start[g][r] + sum_k a[r][k] * w[k][c]), f32; groups in ascending order.
  *
@@ -27,8 +29,7 @@ export function dotTileFused(
   groupSteps: i32,
   tilePtr: usize,
 ): void {
-  const zero = f32x4.splat(0)
-  for (let p: usize = 0; p < 128; p += 16) v128.store(tilePtr + p, zero)
+  TileSums.clear(tilePtr)
   for (let group: i32 = 0; group < groups; group++) {
     const start = v128.load(startPtr)
     let c00 = i32x4.shuffle(start, start, 0, 0, 0, 0)
@@ -61,14 +62,14 @@ export function dotTileFused(
     }
     const s0 = v128.load(scalePtr)
     const s1 = v128.load(scalePtr, 16)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr), f32x4.mul(f32x4.convert_i32x4_s(c00), s0)))
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 16), f32x4.mul(f32x4.convert_i32x4_s(c01), s1)), 16)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 32), f32x4.mul(f32x4.convert_i32x4_s(c10), s0)), 32)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 48), f32x4.mul(f32x4.convert_i32x4_s(c11), s1)), 48)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 64), f32x4.mul(f32x4.convert_i32x4_s(c20), s0)), 64)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 80), f32x4.mul(f32x4.convert_i32x4_s(c21), s1)), 80)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 96), f32x4.mul(f32x4.convert_i32x4_s(c30), s0)), 96)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 112), f32x4.mul(f32x4.convert_i32x4_s(c31), s1)), 112)
+    TileSums.add(tilePtr, c00, s0)
+    TileSums.add(tilePtr + 16, c01, s1)
+    TileSums.add(tilePtr + 32, c10, s0)
+    TileSums.add(tilePtr + 48, c11, s1)
+    TileSums.add(tilePtr + 64, c20, s0)
+    TileSums.add(tilePtr + 80, c21, s1)
+    TileSums.add(tilePtr + 96, c30, s0)
+    TileSums.add(tilePtr + 112, c31, s1)
     startPtr += 16
     scalePtr += 32
   }

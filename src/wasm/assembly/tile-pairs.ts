@@ -1,6 +1,8 @@
 // The integer tile for x86 without a fused byte dot product: byte pairs into int16, then int16 pairs into int32.
 // For codes of 5 to 7 bits; tile-runs.ts is faster for 4. Same signature and same integers as tile-fused.ts.
 
+import { TileSums } from './tile-sums'
+
 /** Eight int16 ones: the second factor that adds int16 pairs into int32. */
 const ONES = memory.data<i16>([1, 1, 1, 1, 1, 1, 1, 1], 16)
 
@@ -18,8 +20,7 @@ export function dotTilePairs(
   tilePtr: usize,
 ): void {
   const ones = v128.load(ONES)
-  const zero = f32x4.splat(0)
-  for (let p: usize = 0; p < 128; p += 16) v128.store(tilePtr + p, zero)
+  TileSums.clear(tilePtr)
   for (let group: i32 = 0; group < groups; group++) {
     const start = v128.load(startPtr)
     let c00 = i32x4.shuffle(start, start, 0, 0, 0, 0)
@@ -52,14 +53,14 @@ export function dotTilePairs(
     }
     const s0 = v128.load(scalePtr)
     const s1 = v128.load(scalePtr, 16)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr), f32x4.mul(f32x4.convert_i32x4_s(c00), s0)))
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 16), f32x4.mul(f32x4.convert_i32x4_s(c01), s1)), 16)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 32), f32x4.mul(f32x4.convert_i32x4_s(c10), s0)), 32)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 48), f32x4.mul(f32x4.convert_i32x4_s(c11), s1)), 48)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 64), f32x4.mul(f32x4.convert_i32x4_s(c20), s0)), 64)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 80), f32x4.mul(f32x4.convert_i32x4_s(c21), s1)), 80)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 96), f32x4.mul(f32x4.convert_i32x4_s(c30), s0)), 96)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 112), f32x4.mul(f32x4.convert_i32x4_s(c31), s1)), 112)
+    TileSums.add(tilePtr, c00, s0)
+    TileSums.add(tilePtr + 16, c01, s1)
+    TileSums.add(tilePtr + 32, c10, s0)
+    TileSums.add(tilePtr + 48, c11, s1)
+    TileSums.add(tilePtr + 64, c20, s0)
+    TileSums.add(tilePtr + 80, c21, s1)
+    TileSums.add(tilePtr + 96, c30, s0)
+    TileSums.add(tilePtr + 112, c31, s1)
     startPtr += 16
     scalePtr += 32
   }

@@ -1,6 +1,8 @@
 // The integer tile of 4-bit codes for x86 without a fused byte dot product: one group is one run of int16 sums, so
 // the dear step to int32 comes once a group. Same signature and same integers as tile-fused.ts.
 
+import { TileSums } from './tile-sums'
+
 /** Eight int16 ones: the second factor that adds int16 pairs into int32. */
 const ONES = memory.data<i16>([1, 1, 1, 1, 1, 1, 1, 1], 16)
 
@@ -18,8 +20,7 @@ export function dotTileRuns(
   groupSteps: i32,
   tilePtr: usize,
 ): void {
-  const zero = f32x4.splat(0)
-  for (let p: usize = 0; p < 128; p += 16) v128.store(tilePtr + p, zero)
+  TileSums.clear(tilePtr)
   for (let group: i32 = 0; group < groups; group++) {
     const start = v128.load(startPtr)
     let c00 = i32x4.shuffle(start, start, 0, 0, 0, 0)
@@ -53,45 +54,14 @@ export function dotTileRuns(
     const ones = v128.load(ONES)
     const s0 = v128.load(scalePtr)
     const s1 = v128.load(scalePtr, 16)
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c00, ones)), s0)),
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 16), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c01, ones)), s1)),
-      16,
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 32), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c10, ones)), s0)),
-      32,
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 48), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c11, ones)), s1)),
-      48,
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 64), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c20, ones)), s0)),
-      64,
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 80), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c21, ones)), s1)),
-      80,
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 96), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c30, ones)), s0)),
-      96,
-    )
-    v128.store(
-      tilePtr,
-      f32x4.add(v128.load(tilePtr, 112), f32x4.mul(f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(c31, ones)), s1)),
-      112,
-    )
+    TileSums.add(tilePtr, i32x4.dot_i16x8_s(c00, ones), s0)
+    TileSums.add(tilePtr + 16, i32x4.dot_i16x8_s(c01, ones), s1)
+    TileSums.add(tilePtr + 32, i32x4.dot_i16x8_s(c10, ones), s0)
+    TileSums.add(tilePtr + 48, i32x4.dot_i16x8_s(c11, ones), s1)
+    TileSums.add(tilePtr + 64, i32x4.dot_i16x8_s(c20, ones), s0)
+    TileSums.add(tilePtr + 80, i32x4.dot_i16x8_s(c21, ones), s1)
+    TileSums.add(tilePtr + 96, i32x4.dot_i16x8_s(c30, ones), s0)
+    TileSums.add(tilePtr + 112, i32x4.dot_i16x8_s(c31, ones), s1)
     startPtr += 16
     scalePtr += 32
   }

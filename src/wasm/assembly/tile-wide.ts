@@ -1,6 +1,8 @@
 // The integer tile of plain SIMD128, and of 8-bit weights everywhere: int16 pairs into int32. Takes weights widened to
 // int16 by unpack-wide.ts; same integers as tile-fused.ts for the same numbers.
 
+import { TileSums } from './tile-sums'
+
 /**
  * tile[r][c] = sum over groups of scale[g][c] * sum_k a[r][k] * w[k][c], f32; groups in ascending order.
  *
@@ -22,8 +24,7 @@ export function dotTileWide(
   groupSteps: i32,
   tilePtr: usize,
 ): void {
-  const zero = f32x4.splat(0)
-  for (let p: usize = 0; p < 128; p += 16) v128.store(tilePtr + p, zero)
+  TileSums.clear(tilePtr)
   for (let group: i32 = 0; group < groups; group++) {
     let c00 = i32x4.splat(0)
     let c01 = c00
@@ -71,14 +72,14 @@ export function dotTileWide(
     }
     const s0 = v128.load(scalePtr)
     const s1 = v128.load(scalePtr, 16)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr), f32x4.mul(f32x4.convert_i32x4_s(c00), s0)))
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 16), f32x4.mul(f32x4.convert_i32x4_s(c01), s1)), 16)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 32), f32x4.mul(f32x4.convert_i32x4_s(c10), s0)), 32)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 48), f32x4.mul(f32x4.convert_i32x4_s(c11), s1)), 48)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 64), f32x4.mul(f32x4.convert_i32x4_s(c20), s0)), 64)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 80), f32x4.mul(f32x4.convert_i32x4_s(c21), s1)), 80)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 96), f32x4.mul(f32x4.convert_i32x4_s(c30), s0)), 96)
-    v128.store(tilePtr, f32x4.add(v128.load(tilePtr, 112), f32x4.mul(f32x4.convert_i32x4_s(c31), s1)), 112)
+    TileSums.add(tilePtr, c00, s0)
+    TileSums.add(tilePtr + 16, c01, s1)
+    TileSums.add(tilePtr + 32, c10, s0)
+    TileSums.add(tilePtr + 48, c11, s1)
+    TileSums.add(tilePtr + 64, c20, s0)
+    TileSums.add(tilePtr + 80, c21, s1)
+    TileSums.add(tilePtr + 96, c30, s0)
+    TileSums.add(tilePtr + 112, c31, s1)
     scalePtr += 32
   }
 }
