@@ -25,6 +25,8 @@ const EXPOSED_HEADERS = [
   'x-flava-auth',
   'server-timing',
   'retry-after',
+  'x-should-retry',
+  'location',
 ]
 const PREFLIGHT_MAX_AGE_SECONDS = 86_400
 // Keys that open any route at all: for paths under /v1 that do not exist, which only callers with a key may learn.
@@ -96,7 +98,7 @@ function observe({ now, randomHex, log }: AppDependencies): MiddlewareHandler<Ap
 function allowOrigins(origins: readonly string[]): MiddlewareHandler<AppEnv> {
   const handle = cors({
     origin: origins.includes('*') ? '*' : [...origins],
-    allowMethods: ['GET', 'HEAD', 'POST', 'OPTIONS'],
+    allowMethods: ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS'],
     exposeHeaders: EXPOSED_HEADERS,
     maxAge: PREFLIGHT_MAX_AGE_SECONDS,
   })
@@ -140,6 +142,8 @@ function toErrorResponse(c: AppContext, thrown: unknown, { log }: AppDependencie
   if (error instanceof MethodNotAllowedError) c.header('allow', error.allowed.join(', '))
   if (error.status === 401) c.header('www-authenticate', 'Bearer')
   if (error.retryAfterSeconds !== undefined) c.header('retry-after', String(error.retryAfterSeconds))
+  // OpenAI's clients try 409 and 429 again unless they are told not to.
+  if (error.isFinal) c.header('x-should-retry', 'false')
   const { message, type, param, code } = error.toDetail()
   const response = c.json({ error: { message, type, param, code } })
   return new Response(response.body, { status: error.status, headers: response.headers })

@@ -20,6 +20,7 @@ export interface ErrorDetail {
   /** Position, in the call's own list, of the item that was refused. */
   index?: number
   retryAfterSeconds?: number
+  isFinal?: boolean
 }
 
 export interface AppErrorOptions {
@@ -38,6 +39,8 @@ export abstract class AppError extends Error {
   readonly index: number | undefined
   /** Set where waiting is the remedy. */
   readonly retryAfterSeconds: number | undefined = undefined
+  /** Whether the same request would be refused again, for statuses that clients take for passing ones: 409, 429. */
+  readonly isFinal: boolean = false
 
   constructor(message: string, options: AppErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -55,6 +58,7 @@ export abstract class AppError extends Error {
       param: this.param,
       ...(this.index === undefined ? {} : { index: this.index }),
       ...(this.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: this.retryAfterSeconds }),
+      ...(this.isFinal ? { isFinal: true } : {}),
     }
   }
 }
@@ -131,6 +135,7 @@ export class RemoteError extends AppError {
   readonly status: number
   override readonly type: ErrorType
   override readonly retryAfterSeconds: number | undefined
+  override readonly isFinal: boolean
 
   constructor(detail: ErrorDetail, options: AppErrorOptions = {}) {
     super(detail.message, options)
@@ -138,6 +143,7 @@ export class RemoteError extends AppError {
     this.status = detail.status
     this.type = detail.type
     this.retryAfterSeconds = detail.retryAfterSeconds
+    this.isFinal = detail.isFinal ?? false
   }
 }
 

@@ -25,6 +25,8 @@ export interface AppVariables {
   trace: TraceContext
   stages: Stages
   facts: RequestFacts
+  /** Whose key it is; everything that is kept belongs to it. */
+  project: string
   /** Aborts when the client goes away. */
   signal: AbortSignal
 }
@@ -54,7 +56,7 @@ export interface AppDependencies {
 
 /** One method of one path. */
 export interface Route {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'DELETE'
   /** In Hono's notation. */
   path: string
   /** Any one of them opens the route; absent for routes that need no key. */
