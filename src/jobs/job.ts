@@ -30,7 +30,8 @@ export interface NewJob {
 }
 
 export interface OutputFile extends StoredObject {
-  fileId: string
+  /** Its id among the project's files; null where the job alone keeps it, as a result too long to be inline. */
+  fileId: string | null
   filename: string
   purpose: FilePurpose
 }

@@ -92,6 +92,14 @@ export interface JobLedger {
   listCheckpoints(project: string, id: string, page: Page): Promise<Paged<JobCheckpoint>>
 }
 
+/** Who speaks for a lease: the worker, by the token it was authorized with, which must be that of the lease. */
+export interface Holder {
+  worker: string
+  tokenId: string
+  job: string
+  fence: number
+}
+
 /** What a worker may know of the objects of a job it holds. */
 export interface HeldObjects {
   project: string
@@ -107,20 +115,24 @@ export interface LeaseDesk {
    * Objects that the holder of this lease may read: input, data sets, model, resumable checkpoint.
    * @throws StaleLeaseError
    */
-  heldObjects(worker: string, job: string, fence: number): Promise<HeldObjects>
+  heldObjects(holder: Holder): Promise<HeldObjects>
   /**
    * Ends the job. `outputs` were checked against the bucket; they become files of the project in the same transaction.
    * @throws StaleLeaseError when another lease, or no lease, holds the job
    */
   complete(
     request: CompleteRequest,
+    tokenId: string,
     outputs: readonly OutputFile[],
     model: FineTunedModel | null,
   ): Promise<{ isFirst: boolean }>
   /** @throws StaleLeaseError */
-  fail(request: FailRequest): Promise<{ state: JobState }>
-  /** The record behind a lease, for checks before `complete`. @throws StaleLeaseError */
-  held(worker: string, job: string, fence: number): Promise<JobRecord>
+  fail(request: FailRequest, tokenId: string): Promise<{ state: JobState }>
+  /**
+   * The record behind a lease, for checks before `complete`; also of a job that this very lease has completed, whose
+   * answer was lost and which is completed again. @throws StaleLeaseError
+   */
+  held(holder: Holder): Promise<JobRecord>
 }
 
 export interface ConnectedWorker extends WorkerDescription {
@@ -172,6 +184,14 @@ export interface FileIndex {
   /** Turns the upload into a file, once; its parts go to the trash. */
   completeUpload(project: string, uploadId: string, file: FileRecord): Promise<UploadRecord>
   cancelUpload(project: string, uploadId: string): Promise<UploadRecord>
+}
+
+/** Objects that nothing names yet. Whatever names one (a file, a part, a checkpoint, an output) takes it out of the trash. */
+export interface UnnamedObjects {
+  /** Told before an object is written: it is trash after `keepMs`, so that a write that breaks off leaves nothing behind. */
+  announceObjects(keys: readonly string[], keepMs: number): Promise<void>
+  /** What was written for nothing is trash at once. */
+  discardObjects(keys: readonly string[]): Promise<void>
 }
 
 export interface ModelRegistry {
@@ -244,6 +264,7 @@ export type JobBroker = IdempotencyKeys &
   WorkerRegistry &
   WorkerTokens &
   FileIndex &
+  UnnamedObjects &
   ModelRegistry &
   WebhookEndpoints &
   UsageLedger &
