@@ -1,154 +1,161 @@
-"""How a worker starts a fine-tuning process and what the process tells: the job file, event lines, exit codes.
+"""What the worker loop and a training process say to each other. Neither side imports the other; this file imports no torch.
 
-The process reads `job.json` (TrainingJob), writes one JSON object a line to stdout and nothing else there (free text goes to
-stderr), and ends with one of `done`, `interrupted` or `error`. Imports no torch, so that the worker loop can use it.
+    python -m flava_gpu.finetune --job job.json --workdir DIR
+    torchrun --nproc-per-node=N -m flava_gpu.finetune --job job.json --workdir DIR
 
-Events, each with a `type`:
+The process reads `job.json` (a TrainingJob), writes nothing outside DIR and prints one JSON object a line on stdout, rank 0
+alone; stderr is for people. SIGTERM asks for a checkpoint and an end: it finishes the step, writes and announces a
+checkpoint, prints `stopped` and exits with STOPPED. The exit code is the verdict; a `done`, `stopped` or `error` line says
+more, and is the verdict under torchrun, whose own exit code is 1 whatever its processes' was. SIGTERM while the data are
+still being read leaves no checkpoint.
 
-    log          {level: info|warn|error, message}
-    metrics      {step, values: {name: number}}
-    progress     {done, total, unit, eta_seconds: number|null}
-    checkpoint   {step, folder, metrics: {name: number}}   whole files, fit to be `resume` of another process
-    done         {model_folder, heads, labels: [text]|null, metrics, trained_tokens, trained_images}
-    interrupted  {step}                                    after SIGTERM or SIGINT, behind its checkpoint event
-    error        {code, message, param, line, retryable}   the contract's JobError, and whether another try may help
-
-A checkpoint is a flat folder of at most 8 files with names that the worker contract allows. The process keeps its last two and
-removes older ones: a reader that wants one longer hard-links its files. SIGTERM before the first step leaves no checkpoint.
+Every path in an event is relative to DIR, and every file name fits the contract's object names
+(`[a-z0-9][a-z0-9._-]*`). Announced checkpoint folders are whole and are not written again; the worker deletes them once
+they are uploaded and a later one is, so the process must not need them.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO, cast
 
 EXIT_DONE = 0
-EXIT_FINAL = 65
-"""sysexits' EX_DATAERR: the data, the hyperparameters or the model do not allow it; another try ends the same."""
-EXIT_RETRY = 70
-"""EX_SOFTWARE: something broke (no memory, no disk); another try, or another machine, may succeed."""
-EXIT_INTERRUPTED = 75
-"""EX_TEMPFAIL: stopped when asked to. Under torchrun the exit code is torchrun's own: go by the last event."""
+EXIT_CRASH = 1
+EXIT_BAD_DATA = 65  # EX_DATAERR: another attempt would meet the same rows
+EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request, its checkpoint is announced
+EXIT_OUT_OF_MEMORY = 71  # EX_OSERR: the device's memory, after the trainer's own attempts at smaller steps
 
-MAX_MESSAGE_CHARS = 4096
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A checkpoint that this or another worker uploaded, downloaded again into `folder`."""
+
+    step: int
+    folder: str
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What one process works on. Paths are local; the seed is the input's own."""
+    """`job.json`. Paths are absolute."""
 
-    input: dict[str, Any]
-    """`FineTuningInput` of the worker contract: method, seed, training, validation, media."""
-    model_folder: Path
-    """A Hugging Face checkpoint to start from: config.json, model.safetensors, tokenizer.json."""
-    files: dict[str, Path]
-    """The job's objects by the names that `input` uses."""
-    resume: Path | None = None
-    """A checkpoint folder of an earlier process of this job."""
-    device: str = "cpu"
-    heads: list[str] = field(default_factory=list[str])
-    """Heads that the starting checkpoint has trained; kept where the method leaves what they rest on untouched."""
-    threads: int | None = None
-    """CPU threads; PyTorch's choice when None."""
+    job: str
+    base_checkpoint: str  # folder of a Hugging Face FLAVA checkpoint, possibly with head.json
+    base_model: str  # its id, for the model card and the provenance
+    method: str  # supervised | contrastive | linear_probe | pretrain
+    hyperparameters: dict[str, Any]  # as in the contract's fine_tuning.input, `auto` kept as it came
+    seed: int
+    training: str  # JSONL
+    validation: str | None
+    media: list[str]  # zip or tar archives of pictures that rows name
+    resume: ResumePoint | None
+    device: Literal["cpu", "cuda", "mps"]
+    base_heads: list[str] = field(default_factory=list[str])  # trained in base_checkpoint: a linear probe keeps them
+    threads: int | None = None  # CPU threads; PyTorch's own choice when None
 
-    def save(self, path: Path) -> None:
-        plain = asdict(self)
-        plain |= {
-            "model_folder": str(self.model_folder),
-            "files": {name: str(file) for name, file in self.files.items()},
-            "resume": None if self.resume is None else str(self.resume),
-        }
-        path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
-    @classmethod
-    def load(cls, path: Path) -> TrainingJob:
+    @staticmethod
+    def read(path: Path) -> TrainingJob:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            input=raw["input"],
-            model_folder=Path(raw["model_folder"]),
-            files={name: Path(file) for name, file in raw["files"].items()},
-            resume=None if raw.get("resume") is None else Path(raw["resume"]),
-            device=raw.get("device", "cpu"),
-            heads=raw.get("heads", []),
-            threads=raw.get("threads"),
-        )
+        resume = ResumePoint(**raw.pop("resume")) if raw["resume"] is not None else raw.pop("resume")
+        return TrainingJob(**raw, resume=resume)
 
 
-class JobError(Exception):
-    """Why a job cannot go on: a stable `code`, whether another try may help, and the data file's line where it is known."""
-
-    def __init__(
-        self, code: str, message: str, *, retryable: bool = False, param: str | None = None, line: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.retryable = retryable
-        self.param = param
-        self.line = line
+@dataclass(frozen=True)
+class LogEvent:
+    message: str
+    level: Literal["info", "warn", "error"] = "info"
+    type: Literal["log"] = "log"
 
 
-class Events:
-    """Writes events as JSON lines. A silent one (ranks other than 0) writes nothing."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def log(self, message: str, level: str = "info") -> None:
-        self._write("log", level=level, message=message[:MAX_MESSAGE_CHARS])
-
-    def metrics(self, step: int, values: dict[str, float]) -> None:
-        self._write("metrics", step=step, values=values)
-
-    def progress(self, done: int, total: int, unit: str, eta_seconds: float | None) -> None:
-        self._write("progress", done=done, total=total, unit=unit, eta_seconds=eta_seconds)
-
-    def checkpoint(self, step: int, folder: Path, metrics: dict[str, float]) -> None:
-        self._write("checkpoint", step=step, folder=str(folder), metrics=metrics)
-
-    def done(
-        self,
-        model_folder: Path,
-        heads: list[str],
-        labels: list[str] | None,
-        metrics: dict[str, float],
-        trained_tokens: int,
-        trained_images: int,
-    ) -> None:
-        self._write(
-            "done",
-            model_folder=str(model_folder),
-            heads=heads,
-            labels=labels,
-            metrics=metrics,
-            trained_tokens=trained_tokens,
-            trained_images=trained_images,
-        )
-
-    def interrupted(self, step: int) -> None:
-        self._write("interrupted", step=step)
-
-    def error(self, error: JobError) -> None:
-        self._write(
-            "error",
-            code=error.code,
-            message=str(error)[:MAX_MESSAGE_CHARS],
-            param=error.param,
-            line=error.line,
-            retryable=error.retryable,
-        )
-
-    def _write(self, kind: str, **fields: Any) -> None:
-        if self._stream is not None:
-            self._stream.write(json.dumps({"type": kind, **fields}, allow_nan=False) + "\n")
-            self._stream.flush()
+@dataclass(frozen=True)
+class MetricsEvent:
+    step: int
+    values: dict[str, float]  # train_loss, valid_loss, learning_rate, …; finite numbers only
+    type: Literal["metrics"] = "metrics"
 
 
-def training_command(job_file: Path, workdir: Path, processes: int = 1) -> list[str]:
-    """The command line of one training run; several `processes`, one a GPU, run under torchrun on this machine."""
-    launcher = [sys.executable, "-m"]
-    if processes > 1:
-        launcher += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    return [*launcher, "flava_gpu.finetune", "--job", str(job_file), "--workdir", str(workdir)]
+@dataclass(frozen=True)
+class ProgressEvent:
+    done: float
+    total: float
+    unit: str = "steps"
+    eta_seconds: float | None = None
+    type: Literal["progress"] = "progress"
+
+
+@dataclass(frozen=True)
+class CheckpointEvent:
+    step: int
+    folder: str  # relative to DIR
+    files: list[str]  # names inside `folder`
+    metrics: dict[str, float] = field(default_factory=dict)
+    type: Literal["checkpoint"] = "checkpoint"
+
+
+@dataclass(frozen=True)
+class DoneEvent:
+    """The last line of a run that ended well; uploaded as `model/<file>` and `results/<file>`."""
+
+    model_folder: str
+    model_files: list[str]
+    heads: list[str]  # kinds.ts' HEADS that the new checkpoint has trained
+    labels: list[str] | None
+    metrics: dict[str, float]
+    trained_tokens: int
+    trained_images: int = 0
+    results_folder: str | None = None
+    result_files: list[str] = field(default_factory=list)  # metrics.csv and the like, given to the job's owner
+    type: Literal["done"] = "done"
+
+
+@dataclass(frozen=True)
+class ErrorEvent:
+    """Before an exit other than EXIT_DONE and EXIT_STOPPED. `line` is of the data file, from 1; `param` names the file."""
+
+    code: str  # stable: invalid_data, missing_image, out_of_memory, …
+    message: str
+    param: str | None = None
+    line: int | None = None
+    exit_code: int = EXIT_CRASH  # what the process exits with, for a reader who sees only torchrun's
+    type: Literal["error"] = "error"
+
+
+@dataclass(frozen=True)
+class StoppedEvent:
+    """The last line after SIGTERM; `step` of the checkpoint announced before it, None when there was none to write."""
+
+    step: int | None
+    type: Literal["stopped"] = "stopped"
+
+
+TrainingEvent = LogEvent | MetricsEvent | ProgressEvent | CheckpointEvent | DoneEvent | ErrorEvent | StoppedEvent
+
+_EVENTS: dict[str, type[Any]] = {
+    "log": LogEvent,
+    "metrics": MetricsEvent,
+    "progress": ProgressEvent,
+    "checkpoint": CheckpointEvent,
+    "done": DoneEvent,
+    "error": ErrorEvent,
+    "stopped": StoppedEvent,
+}
+
+
+def emit(event: TrainingEvent, stream: TextIO) -> None:
+    """One line, flushed at once: the worker acts on it as it comes."""
+    stream.write(json.dumps(asdict(event), allow_nan=False) + "\n")
+    stream.flush()
+
+
+def parse_event(line: str) -> TrainingEvent:
+    """Raises ValueError for a line that is none, as a library's stray print."""
+    try:
+        raw = json.loads(line)
+        return cast(TrainingEvent, _EVENTS[raw["type"]](**raw))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"not an event of the training protocol: {error!r}") from error
