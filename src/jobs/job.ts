@@ -124,6 +124,8 @@ export interface UploadRecord {
   purpose: UploadPurpose
   createdAtMs: number
   expiresAtMs: number
+  /** How long the file that comes of it is kept; null for ever. */
+  fileExpiresAfterSeconds: number | null
   fileId: string | null
 }
 

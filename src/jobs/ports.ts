@@ -190,7 +190,7 @@ export interface FileIndex {
 export interface UnnamedObjects {
   /** Told before an object is written: it is trash after `keepMs`, so that a write that breaks off leaves nothing behind. */
   announceObjects(keys: readonly string[], keepMs: number): Promise<void>
-  /** What was written for nothing is trash at once. */
+  /** Announced objects that came to nothing are trash at once; those that something names by now are left alone. */
   discardObjects(keys: readonly string[]): Promise<void>
 }
 
