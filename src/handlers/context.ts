@@ -4,6 +4,7 @@ import type { Context } from 'hono'
 import type { AppError } from '../errors.ts'
 import type { ApiKey, Scope } from '../services/api-keys.ts'
 import type { EmbedDependencies } from '../services/embed.ts'
+import type { JobDependencies } from '../services/job-dependencies.ts'
 import type { Stages } from '../services/stages.ts'
 import type { TraceContext } from '../services/trace-context.ts'
 
@@ -16,6 +17,8 @@ export interface RequestFacts {
   items?: number
   tokens?: number
   calls?: number
+  /** That was made, or is asked about. */
+  job?: string
   /** Of the error answered. */
   code?: string
 }
@@ -46,6 +49,7 @@ export interface AppDependencies {
   /** An error when the deployment's settings are wrong: every /v1 route then answers with it. */
   config: AppConfig | AppError
   embedding: EmbedDependencies
+  jobs: JobDependencies
   /** Milliseconds from any origin. */
   now: () => number
   /** Random lower-case hex digits. */

@@ -7,8 +7,9 @@ import { embed, type EmbedDependencies, type EmbeddedItem, type EmbedResult } fr
 import type { EmbedItem, EmbedRequest } from '../services/embed-request.ts'
 import type { OutputDtype } from '../services/vector-formats.ts'
 import type { AppContext } from './context.ts'
-import { parseField, parseItems } from './embeddings-input.ts'
+import { parseItems } from './embeddings-input.ts'
 import { JsonOptionsSchema, QueryOptionsSchema, type EmbeddingsResponse } from './embeddings-schema.ts'
+import { parseField } from './parse-field.ts'
 import { readBytes, readJson } from './request-body.ts'
 
 type Options = z.infer<typeof JsonOptionsSchema>

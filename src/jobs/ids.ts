@@ -44,3 +44,17 @@ export function newJobId(kind: JobKind, randomHex: RandomHex): string {
 export function isId(id: string, ...kinds: readonly IdKind[]): boolean {
   return kinds.some((kind) => id.startsWith(PREFIXES[kind]) && /^[0-9a-f]{24}$/.test(id.slice(PREFIXES[kind].length)))
 }
+
+const FINE_TUNED = 'ft:'
+const MODEL_DIGITS = 12
+
+/** The id under which a fine-tuning job's model is served: `ft:flava-emoji:my-suffix:0123456789ab`, the job's own digits last. */
+export function fineTunedModelId(base: string, suffix: string | null, jobId: string): string {
+  const digits = jobId.slice(PREFIXES.fineTuningJob.length).slice(0, MODEL_DIGITS)
+  return `${FINE_TUNED}${base}:${suffix ?? ''}:${digits}`
+}
+
+/** Whether `id` names a model that a job here has made, rather than one that the deployment brings. */
+export function isFineTunedModelId(id: string): boolean {
+  return id.startsWith(FINE_TUNED)
+}

@@ -1,23 +1,16 @@
 // An embedding request as the service understands it, and the checks that need the model: token ids, sizes, cost.
 
-import {
-  ImageUrlRefusedError,
-  InvalidInputError,
-  ResponseTooLargeError,
-  UnsupportedDimensionsError,
-} from '../errors.ts'
+import { InvalidInputError, ResponseTooLargeError, UnsupportedDimensionsError } from '../errors.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
+import { notFetchedHere, type PictureSource } from './collect-pictures.ts'
 import { imageMacs, imageTokens, maxTextMacs, maxTextTokens } from './cost.ts'
 import type { EmbeddingOutput } from './inner-workers.ts'
 import type { OutputDtype } from './vector-formats.ts'
 
 /** `param` is the item's place in the request, for errors: `input[3].image`. */
-export type EmbedItem = { param: string } & (
-  | { kind: 'text'; text: string; textPair?: string }
-  | { kind: 'tokens'; inputIds: number[] }
-  | { kind: 'image'; bytes: Uint8Array }
-  | { kind: 'imageUrl'; url: string }
-)
+export type EmbedItem =
+  | PictureSource
+  | ({ param: string } & ({ kind: 'text'; text: string; textPair?: string } | { kind: 'tokens'; inputIds: number[] }))
 
 export interface EmbedRequest {
   model: string
@@ -78,9 +71,7 @@ export function itemCharacters(item: EmbedItem): number {
 function checkItem(item: EmbedItem, model: ModelManifest, canFetchImages: boolean): void {
   const { param } = item
   if (item.kind === 'imageUrl' && !canFetchImages) {
-    throw new ImageUrlRefusedError(`${param}: this deployment fetches no pictures; send the bytes as a data URI`, {
-      param,
-    })
+    throw notFetchedHere(param)
   }
   if (item.kind !== 'tokens') return
   const wrong = item.inputIds.find((id) => id >= model.text.vocabSize)

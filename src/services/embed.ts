@@ -6,7 +6,7 @@ import type { ModelManifest } from '../flava/manifest.ts'
 import { decodeMacs } from './cost.ts'
 import { checkEmbedRequest, itemMacs, type EmbedRequest } from './embed-request.ts'
 import { encodeImages, encodeTexts, type CallContext, type EncodedItem, type ImageBytes } from './encoder-calls.ts'
-import { fetchImage, type FetchImageOptions } from './fetch-image.ts'
+import { collectPictures, type ImageFetching, type PictureSource } from './collect-pictures.ts'
 import type { CallTrace, ModelIdentity } from './inner-workers.ts'
 import type { ModelCatalog } from './model-catalog.ts'
 import { placeEmbedding, type EdgeLimits, type Placement } from './placement.ts'
@@ -29,8 +29,8 @@ export interface EmbedDependencies {
   limits: EdgeLimits
   /** MACs that one call of an encoder should stay below. */
   callMacs: number
-  /** Absent where the deployment fetches no pictures. `maxBytes` counts all pictures of a request together. */
-  imageFetching: (Pick<FetchImageOptions, 'fetch' | 'timeoutMs'> & { maxBytes: number }) | undefined
+  /** Absent where the deployment fetches no pictures. */
+  imageFetching: ImageFetching | undefined
 }
 
 export interface EmbedContext {
@@ -41,8 +41,6 @@ export interface EmbedContext {
   /** Is told of each call of an inner Worker, before it begins. */
   onCall: () => void
 }
-
-const PARALLEL_FETCHES = 4
 
 /** @throws AppError; its param names the item it is about */
 export async function embed(
@@ -85,29 +83,22 @@ async function collectImages(
   { request, stages, signal }: CallContext,
   fetching: EmbedDependencies['imageFetching'],
 ): Promise<ImageBytes[]> {
-  const images: ImageBytes[] = []
-  const add = (index: number, param: string, bytes: Uint8Array): void => {
-    images.push({ index, param, bytes, decodeMacs: decodeMacs(bytes) })
-  }
-  const toFetch: { index: number; param: string; url: string }[] = []
+  const places: number[] = []
+  const sources: PictureSource[] = []
   for (const [index, item] of request.items.entries()) {
-    if (item.kind === 'image') add(index, item.param, item.bytes)
-    if (item.kind === 'imageUrl') toFetch.push({ index, param: item.param, url: item.url })
+    if (item.kind !== 'image' && item.kind !== 'imageUrl') continue
+    places.push(index)
+    sources.push(item)
   }
-  if (toFetch.length === 0 || fetching === undefined) return images
-  const budget = { bytesLeft: fetching.maxBytes }
-  // One iterator shared by all: each takes the next URL when it has finished its last.
-  const waiting = toFetch.values()
-  const fetchInTurn = async (): Promise<void> => {
-    for (const { index, param, url } of waiting) {
-      const bytes = await fetchImage(url, { ...fetching, budget, param, signal })
-      add(index, param, bytes)
-    }
-  }
-  await stages.measure('fetch', async () => {
-    await Promise.all(Array.from({ length: PARALLEL_FETCHES }, fetchInTurn))
-  })
-  return images.toSorted((a, b) => a.index - b.index)
+  const collect = (): Promise<Uint8Array[]> => collectPictures(sources, fetching, signal)
+  const needsFetching = sources.some(({ kind }) => kind === 'imageUrl')
+  const pictures = await (needsFetching ? stages.measure('fetch', collect) : collect())
+  return pictures.map((bytes, i) => ({
+    index: places[i] ?? 0,
+    param: sources[i]?.param ?? '',
+    bytes,
+    decodeMacs: decodeMacs(bytes),
+  }))
 }
 
 function toOutputType({ vector, shape }: EncodedItem, request: EmbedRequest): Float32Array | Int8Array | Uint8Array {

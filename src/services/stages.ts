@@ -2,7 +2,8 @@
 // Production clocks stand still while a Worker computes and move only at I/O, so stages are cut at Worker-to-Worker
 // calls: there each figure is the whole call, computing on the other side included.
 
-export type StageName = 'auth' | 'parse' | 'fetch' | 'model' | 'pixels' | 'text' | 'image'
+export type StageName =
+  'auth' | 'parse' | 'fetch' | 'model' | 'pixels' | 'text' | 'image' | 'broker' | 'objects' | 'wait'
 
 export interface Stages {
   /** Runs `work` and adds its wall time to the stage. */
