@@ -1,0 +1,99 @@
+"""Keeps leases alive from a thread of its own, so that a long step of the job does not lose it. Imports no torch.
+
+One request carries all held jobs of a worker. It goes out every third of the lease, and sooner when a job has news: what
+people watch should not lag by ten seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from flava_gpu.worker.broker_client import BrokerClient, FatalRefusalError, RefusedError, UnavailableError
+from flava_gpu.worker.held_job import HeldJob
+from flava_gpu.worker.messages import Lease
+
+logger = logging.getLogger(__name__)
+
+BEATS_PER_LEASE = 3
+NEWS_SECONDS = 1.0
+
+
+class Heartbeat:
+    def __init__(self, client: BrokerClient, worker: str, lease_ms: int) -> None:
+        self._client = client
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._held: dict[str, HeldJob] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._is_closed = False
+        self.fatal: FatalRefusalError | None = None
+        """Set when the gateway refuses this worker itself; nothing more will be accepted."""
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {worker}", daemon=True)
+        self._thread.start()
+
+    def hold(self, lease: Lease) -> HeldJob:
+        held = HeldJob(lease)
+        with self._lock:
+            self._held[lease.job] = held
+        return held
+
+    def release(self, held: HeldJob) -> None:
+        """Before `complete` and `fail`: whatever comes after the end of a job would find no lease."""
+        with self._lock:
+            if self._held.get(held.lease.job) is held:
+                del self._held[held.lease.job]
+
+    def held(self) -> list[HeldJob]:
+        with self._lock:
+            return list(self._held.values())
+
+    def flush(self) -> None:
+        """Send soon, as after a checkpoint."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        interval = self._lease_ms / 1000 / BEATS_PER_LEASE
+        last_success = time.monotonic()
+        while not self._is_closed:
+            is_flush = self._wake.wait(min(interval, NEWS_SECONDS))
+            self._wake.clear()
+            jobs = self.held()
+            if not jobs:
+                last_success = time.monotonic()
+                continue
+            is_due = time.monotonic() - last_success >= interval - NEWS_SECONDS
+            if (is_flush or is_due or any(job.has_news() for job in jobs)) and self._beat(jobs):
+                last_success = time.monotonic()
+
+    def _beat(self, jobs: list[HeldJob]) -> bool:
+        parts = [job.heartbeat() for job in jobs]
+        try:
+            answers = self._client.heartbeat(self._worker, self._lease_ms, parts)
+        except UnavailableError as error:
+            logger.warning("heartbeat: %s", error)
+            return False
+        except FatalRefusalError as error:
+            self.fatal = error
+            logger.error("heartbeat: the gateway refuses this worker: %s", error)
+            for job in jobs:
+                job.lose()
+            return False
+        except RefusedError as error:
+            logger.error("heartbeat: %s", error)
+            return False
+        for job in jobs:
+            answer = answers.get(job.lease.job)
+            if answer is None or not answer.is_held:
+                job.lose()
+                continue
+            job.acknowledge()
+            job.request(cancel=answer.should_cancel, pause=answer.should_pause)
+        return True
