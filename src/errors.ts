@@ -221,6 +221,12 @@ export class BodyTooLargeError extends AppError {
   readonly status = 413
 }
 
+/** No byte of the content lies in the range asked for. */
+export class RangeNotSatisfiableError extends AppError {
+  readonly code = 'range_not_satisfiable'
+  readonly status = 416
+}
+
 /** The answer would be longer than the service builds in memory. */
 export class ResponseTooLargeError extends AppError {
   readonly code = 'response_too_large'
