@@ -12,6 +12,7 @@ import {
 } from './errors.ts'
 import { authorize } from './handlers/authorization.ts'
 import type { AppContext, AppDependencies, AppEnv, Route } from './handlers/context.ts'
+import { describeError } from './handlers/error-response.ts'
 import { createRoutes } from './handlers/routes.ts'
 import type { Scope } from './services/api-keys.ts'
 import { createStages } from './services/stages.ts'
@@ -27,6 +28,8 @@ const EXPOSED_HEADERS = [
   'retry-after',
   'x-should-retry',
   'location',
+  'preference-applied',
+  'idempotency-replayed',
 ]
 const PREFLIGHT_MAX_AGE_SECONDS = 86_400
 // Keys that open any route at all: for paths under /v1 that do not exist, which only callers with a key may learn.
@@ -139,14 +142,9 @@ function toErrorResponse(c: AppContext, thrown: unknown, { log }: AppDependencie
   const error = thrown instanceof AppError ? thrown : toAppError(thrown, c.var.signal)
   c.var.facts.code = error.code
   if (error.status >= 500) log(JSON.stringify({ event: 'error', id: c.var.requestId, ...describeCauses(thrown) }))
-  if (error instanceof MethodNotAllowedError) c.header('allow', error.allowed.join(', '))
-  if (error.status === 401) c.header('www-authenticate', 'Bearer')
-  if (error.retryAfterSeconds !== undefined) c.header('retry-after', String(error.retryAfterSeconds))
-  // OpenAI's clients try 409 and 429 again unless they are told not to.
-  if (error.isFinal) c.header('x-should-retry', 'false')
-  const { message, type, param, code } = error.toDetail()
-  const response = c.json({ error: { message, type, param, code } })
-  return new Response(response.body, { status: error.status, headers: response.headers })
+  const { status, headers, body } = describeError(error)
+  for (const [name, value] of Object.entries(headers)) c.header(name, value)
+  return new Response(body, { status, headers: c.body(null).headers })
 }
 
 /** A body that stops because its sender left is nobody's fault here. */

@@ -1,6 +1,6 @@
 // Reads a request's body up to a limit, counted as it arrives: content-length may be absent or wrong.
 
-import { BodyTooLargeError, InvalidInputError, InvalidJsonError } from '../errors.ts'
+import { BodyTooLargeError, InvalidInputError, InvalidJsonError, UnsupportedMediaTypeError } from '../errors.ts'
 import { concatBytes } from '../services/concat-bytes.ts'
 import type { AppContext } from './context.ts'
 
@@ -26,13 +26,25 @@ export async function readBytes(c: AppContext): Promise<Uint8Array> {
 
 /** @throws InvalidJsonError besides what readBytes throws */
 export async function readJson(c: AppContext): Promise<unknown> {
-  const bytes = await readBytes(c)
+  return parseJson(await readBytes(c))
+}
+
+/** @throws InvalidJsonError */
+export function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes))
   } catch {
     // The parser's message quotes the body, which is the caller's content.
     throw new InvalidJsonError('the body is not valid JSON in UTF-8')
   }
+}
+
+/** @throws UnsupportedMediaTypeError unless the body calls itself JSON */
+export function expectJson(c: AppContext): void {
+  const mediaType = c.req.header('content-type')?.split(';')[0]?.trim().toLowerCase()
+  if (mediaType === 'application/json') return
+  const got = mediaType === undefined ? 'none' : 'another'
+  throw new UnsupportedMediaTypeError(`content-type: expected application/json, got ${got}`)
 }
 
 function tooLarge(what: string): BodyTooLargeError {

@@ -63,11 +63,14 @@ export class JobFailedError extends AppError {
   readonly code: string
   readonly status: number
   override readonly type = 'server_error'
+  override readonly isFinal: boolean
 
-  constructor(code: string, message: string, status = 500) {
+  /** @param isFinal whether the same job would fail the same way again */
+  constructor(code: string, message: string, { status, isFinal }: { status: number; isFinal: boolean }) {
     super(message)
     this.code = code
     this.status = status
+    this.isFinal = isFinal
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { InvalidInputError, ResponseTooLargeError, UnsupportedDimensionsError } from '../errors.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
+import { MAX_ANSWER_BYTES } from './answer-size.ts'
 import { notFetchedHere, type PictureSource } from './collect-pictures.ts'
 import { imageMacs, imageTokens, maxTextMacs, maxTextTokens } from './cost.ts'
 import type { EmbeddingOutput } from './inner-workers.ts'
@@ -24,9 +25,6 @@ export interface EmbedRequest {
   /** Bytes that one value takes in the answer's encoding. */
   responseBytesPerValue: number
 }
-
-// The answer is built in memory, in several forms at once, in an isolate of 128 MB.
-const MAX_RESPONSE_BYTES = 24 * 1024 * 1024
 
 /**
  * Holds a request against the model it names.
@@ -85,9 +83,9 @@ function checkResponseSize(request: EmbedRequest, model: ModelManifest, vectorLe
   const values = vectorLength * request.items.reduce((sum, item) => sum + vectorsOf(item), 0)
   // However small the answer's encoding, the vectors themselves come as float32.
   const bytesPerValue = Math.max(Float32Array.BYTES_PER_ELEMENT, request.responseBytesPerValue)
-  if (values * bytesPerValue <= MAX_RESPONSE_BYTES) return
+  if (values * bytesPerValue <= MAX_ANSWER_BYTES) return
   throw new ResponseTooLargeError(
-    `input: the answer would have up to ${values} values, more than the ${MAX_RESPONSE_BYTES} bytes an answer may have; ` +
+    `input: the answer would have up to ${values} values, more than the ${MAX_ANSWER_BYTES} bytes an answer may have; ` +
       'send fewer items, or ask for encoding_format base64',
     { param: 'input' },
   )
