@@ -4,7 +4,7 @@ import type { Context } from 'hono'
 import type { AppError } from '../errors.ts'
 import type { ApiKey, Scope } from '../services/api-keys.ts'
 import type { EmbedDependencies } from '../services/embed.ts'
-import type { JobDependencies } from '../services/job-dependencies.ts'
+import type { JobServices } from '../services/job-dependencies.ts'
 import type { Stages } from '../services/stages.ts'
 import type { TraceContext } from '../services/trace-context.ts'
 
@@ -30,6 +30,8 @@ export interface AppVariables {
   facts: RequestFacts
   /** Whose key it is; everything that is kept belongs to it. */
   project: string
+  /** Whether the key may see what is not its project's: which token a worker has, whose job it does. */
+  isAdmin: boolean
   /** Aborts when the client goes away. */
   signal: AbortSignal
 }
@@ -49,9 +51,11 @@ export interface AppDependencies {
   /** An error when the deployment's settings are wrong: every /v1 route then answers with it. */
   config: AppConfig | AppError
   embedding: EmbedDependencies
-  jobs: JobDependencies
+  jobs: JobServices
   /** Milliseconds from any origin. */
   now: () => number
+  /** Milliseconds since 1970. */
+  nowMs: () => number
   /** Random lower-case hex digits. */
   randomHex: (digits: number) => string
   /** Takes one line, a JSON object. */

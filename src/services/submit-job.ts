@@ -36,7 +36,7 @@ export interface JobOrder {
 
 type SubmitDependencies = Pick<
   JobDependencies,
-  'broker' | 'objects' | 'queue' | 'gpuSecondsBudget' | 'randomHex' | 'log'
+  'broker' | 'objects' | 'queue' | 'gpuSecondsBudgetOf' | 'randomHex' | 'log'
 >
 
 /** An input object that no job came to name is trash after this long. */
@@ -68,7 +68,7 @@ export async function submitJob(order: JobOrder, attempt: Attempt, deps: SubmitD
 async function keep(job: NewJob, attempt: Attempt, deps: SubmitDependencies): Promise<JobRecord> {
   attempt.mayHaveMade = true
   try {
-    const options = { idempotencyKey: attempt.key, gpuSecondsBudget: deps.gpuSecondsBudget }
+    const options = { idempotencyKey: attempt.key, gpuSecondsBudget: deps.gpuSecondsBudgetOf(job.project) }
     return await deps.broker.submit(job, options)
   } catch (error) {
     // A refusal made nothing; after no answer at all, nobody knows.
