@@ -14,10 +14,29 @@ from torch import Tensor
 
 from flava_gpu.config import CaptionsConfig
 from flava_gpu.pairs import Pairs
-from flava_gpu.vocabulary import MASK_ID, PAD_ID, SPECIAL_TOKENS
+from flava_gpu.vocabulary import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID
 
 IGNORE_INDEX = -100  # FlavaConfig.ce_ignore_index
 TEMPLATES = ("a picture of {}", "an icon of {}", "{} emoji", "a drawing of {}", "the {} symbol", "this is {}")
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Where a vocabulary keeps the tokens that are no word pieces; the embedded model's has them first."""
+
+    mask: int = MASK_ID
+    others: tuple[int, ...] = (PAD_ID, UNK_ID, CLS_ID, SEP_ID)
+    first_piece: int = len(SPECIAL_TOKENS)
+    """Random word pieces are drawn from here on."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> SpecialIds:
+        """bert-base-uncased has [UNK] at 100 and [MASK] at 103, with unused ids before and words behind."""
+        ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+        if None in ids:
+            raise ValueError(f"the tokenizer lacks some of {SPECIAL_TOKENS}")
+        *others, mask = ids
+        return cls(mask, tuple(others), max(ids) + 1)
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,11 @@ def encode_texts(tokenizer: Tokenizer, texts: list[str], max_length: int) -> Tex
 
 
 def mask_tokens(
-    batch: TextBatch, probability: float, vocab_size: int, generator: torch.Generator
+    batch: TextBatch,
+    probability: float,
+    vocab_size: int,
+    generator: torch.Generator,
+    special: SpecialIds = SpecialIds(),
 ) -> tuple[Tensor, Tensor]:
     """BERT's masking: of the chosen positions 80 % [MASK], 10 % a random word piece, 10 % unchanged.
 
@@ -77,14 +100,14 @@ def mask_tokens(
     are never chosen; every row with a word has at least one label, since a batch without labels has no mean loss.
     """
     input_ids = batch.input_ids
-    eligible = input_ids >= len(SPECIAL_TOKENS)
+    eligible = ~torch.isin(input_ids, torch.tensor([special.mask, *special.others]))
     scores = torch.rand(input_ids.shape, generator=generator).masked_fill(~eligible, 2.0)
     chosen = scores < probability
     lowest = torch.zeros_like(chosen).scatter_(1, scores.argmin(dim=1, keepdim=True), True)
     chosen = torch.where(chosen.any(dim=1, keepdim=True), chosen, lowest) & eligible
     labels = torch.where(chosen, input_ids, IGNORE_INDEX)
     action = torch.rand(input_ids.shape, generator=generator)
-    words = torch.randint(len(SPECIAL_TOKENS), vocab_size, input_ids.shape, generator=generator)
-    masked = torch.where(chosen & (action < 0.8), MASK_ID, input_ids)
+    words = torch.randint(special.first_piece, vocab_size, input_ids.shape, generator=generator)
+    masked = torch.where(chosen & (action < 0.8), special.mask, input_ids)
     masked = torch.where(chosen & (action >= 0.9), words, masked)
     return masked, labels

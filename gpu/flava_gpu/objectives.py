@@ -47,13 +47,22 @@ def text_embedding(model: FlavaForPreTraining, states: Tensor) -> Tensor:
     return F.normalize(model.flava.text_projection(token0).float(), dim=-1)
 
 
-def contrastive_loss(model: FlavaForPreTraining, image: Tensor, text: Tensor) -> Tensor:
-    """Mean of both directions' cross entropy; row i of `image` and of `text` [batch, dim] belong together."""
+def contrastive_loss(
+    model: FlavaForPreTraining, image: Tensor, text: Tensor, gathered: tuple[Tensor, Tensor, int] | None = None
+) -> Tensor:
+    """Mean of both directions' cross entropy; row i of `image` and of `text` [batch, dim] belong together.
+
+    `gathered`: all images and all texts of a batch that lies on several devices, [global batch, dim] with gradients, and
+    where this device's rows begin among them. The mean of the devices' losses is then the loss of the whole batch.
+    """
     with torch.no_grad():
         model.flava.logit_scale.clamp_(*LOGIT_SCALE_RANGE)
-    logits = image @ text.T * model.flava.logit_scale.exp()  # [batch, batch]
-    target = torch.arange(len(logits))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    all_images, all_texts, first = gathered or (image, text, 0)
+    scale = model.flava.logit_scale.exp()
+    target = first + torch.arange(len(image), device=image.device)
+    to_text = F.cross_entropy(image @ all_texts.T * scale, target)  # [batch, global batch]
+    to_image = F.cross_entropy(text @ all_images.T * scale, target)
+    return (to_text + to_image) / 2
 
 
 def mlm_loss(model: FlavaForPreTraining, masked_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
