@@ -2,6 +2,8 @@
 
 import { z } from 'zod'
 import { InsufficientScopeError, InvalidApiKeyError, MissingApiKeyError, MisconfiguredError } from '../errors.ts'
+import { equalsInConstantTime } from './constant-time.ts'
+import { sha256Hex } from './sha256.ts'
 
 export type Scope = 'embed' | 'classify' | 'jobs' | 'admin'
 
@@ -55,10 +57,10 @@ export async function authorizeApiKey(
   scopes: readonly Scope[],
 ): Promise<ApiKey> {
   if (presented === undefined) throw new MissingApiKeyError('expected an API key in "authorization: Bearer <key>"')
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(presented)))
+  const digest = await sha256Hex(presented)
   let found: ApiKey | undefined
   // Every key is compared to its end, so time tells nothing of how near a guess came.
-  for (const key of keys) if (equalsInConstantTime(digest, hexToBytes(key.sha256))) found = key
+  for (const key of keys) if (equalsInConstantTime(digest, key.sha256)) found = key
   if (found === undefined) throw new InvalidApiKeyError('the API key is not one of this service')
   const granted = found.scopes
   if (!granted.includes('admin') && !scopes.some((scope) => granted.includes(scope))) {
@@ -67,16 +69,4 @@ export async function authorizeApiKey(
     )
   }
   return found
-}
-
-function equalsInConstantTime(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = a.length ^ b.length
-  for (let i = 0; i < a.length; i++) difference |= (a[i] ?? 0) ^ (b[i] ?? 0)
-  return difference === 0
-}
-
-function hexToBytes(hex: string): Uint8Array {
-  const bytes = new Uint8Array(hex.length / 2)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16)
-  return bytes
 }
