@@ -33,8 +33,29 @@ export const ModelSchema = z
   })
   .meta({ id: 'Model' })
 
+export const FineTunedModelSchema = z
+  .object({
+    id: z.string().meta({ examples: ['ft:flava-emoji:my-suffix:0123456789ab'] }),
+    object: z.literal('model'),
+    created: z.int(),
+    owned_by: z.string().meta({ description: 'The project whose job made it; others do not see it.' }),
+    x_flava: z.object({
+      base: z.string(),
+      job: z.string().meta({ description: 'The fine-tuning job that made it.' }),
+      method: z.string(),
+      heads: z.array(z.string()).meta({ description: 'Trained parts, which say what routes it answers on.' }),
+      labels: z.array(z.string()).nullable(),
+      bytes: z.int().meta({ description: 'Of its checkpoint’s files.' }),
+    }),
+  })
+  .meta({ id: 'FineTunedModel' })
+
+export const ModelDeletedSchema = z
+  .object({ id: z.string(), object: z.literal('model'), deleted: z.literal(true) })
+  .meta({ id: 'ModelDeleted' })
+
 export const ModelListSchema = z
-  .object({ object: z.literal('list'), data: z.array(ModelSchema) })
+  .object({ object: z.literal('list'), data: z.array(z.union([ModelSchema, FineTunedModelSchema])) })
   .meta({ id: 'ModelList' })
 
 export type Model = z.infer<typeof ModelSchema>

@@ -1,19 +1,38 @@
 // Every route of the service: method, path, who may call it, and its handler.
 
+import type { JobDependencies } from '../services/job-dependencies.ts'
+import { countUsage } from '../services/usage.ts'
 import type { AppDependencies, Route } from './context.ts'
 import { createEmbeddings } from './embeddings.ts'
+import { fileRoutes } from './files.ts'
 import { getLiveness, getReadiness } from './health.ts'
-import { getModel, listModels } from './models.ts'
+import { modelRoutes } from './models.ts'
 import { getOpenApiDocument } from './openapi.ts'
+import { uploadRoutes } from './uploads.ts'
+import { usageRoutes } from './usage.ts'
+import { webhookEndpointRoutes } from './webhook-endpoints.ts'
+import { workerProtocolRoutes } from './worker-protocol.ts'
+import { workerTokenRoutes } from './worker-tokens.ts'
+import { workerRoutes } from './workers.ts'
 
-const ANY_SCOPE = ['embed', 'classify', 'jobs'] as const
-
-export function createRoutes({ config, embedding }: AppDependencies): Route[] {
-  const { catalog, workers } = embedding
+export function createRoutes({ config, embedding, jobs, nowMs, randomHex, log }: AppDependencies): Route[] {
+  const { catalog, workers, imageFetching } = embedding
+  const deps: JobDependencies = { ...jobs, catalog, imageFetching, nowMs, randomHex, log }
   return [
-    { method: 'POST', path: '/v1/embeddings', scopes: ['embed'], handle: (c) => createEmbeddings(c, embedding) },
-    { method: 'GET', path: '/v1/models', scopes: ANY_SCOPE, handle: (c) => listModels(c, catalog) },
-    { method: 'GET', path: '/v1/models/:model', scopes: ANY_SCOPE, handle: (c) => getModel(c, catalog) },
+    {
+      method: 'POST',
+      path: '/v1/embeddings',
+      scopes: ['embed'],
+      handle: (c) => createEmbeddings(c, embedding, (project, counts) => countUsage(deps, project, counts)),
+    },
+    ...modelRoutes(deps),
+    ...fileRoutes(deps),
+    ...uploadRoutes(deps),
+    ...workerProtocolRoutes(deps),
+    ...workerTokenRoutes(deps),
+    ...workerRoutes(deps),
+    ...webhookEndpointRoutes(deps),
+    ...usageRoutes(deps),
     { method: 'GET', path: '/livez', handle: getLiveness },
     { method: 'GET', path: '/readyz', handle: (c) => getReadiness(c, config, workers) },
     { method: 'GET', path: '/openapi.json', handle: getOpenApiDocument },
