@@ -15,6 +15,11 @@ export interface GatewayVars {
   ALLOW_IMAGE_URLS?: string
   CORS_ORIGINS?: string
   API_KEYS?: string
+  GPU_SECONDS_BUDGETS?: string
+  FILES_BUCKET?: string
+  R2_S3_ENDPOINT?: string
+  R2_ACCESS_KEY_ID?: string
+  R2_SECRET_ACCESS_KEY?: string
 }
 
 export interface GatewayConfig {
@@ -22,6 +27,8 @@ export interface GatewayConfig {
   limits: EdgeLimits
   callMacs: number
   allowImageUrls: boolean
+  /** GPU seconds of a calendar month by project; `*` for those not named. */
+  gpuSecondsBudgets: Record<string, number>
   access: AppConfig | MisconfiguredError
 }
 
@@ -34,9 +41,26 @@ const VarsSchema = z.object({
   CALL_GMAC: positive,
   ALLOW_IMAGE_URLS: z.enum(['true', 'false', '']).optional(),
   CORS_ORIGINS: z.string().optional(),
+  GPU_SECONDS_BUDGETS: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      try {
+        return text.trim() === '' ? {} : z.record(z.string(), z.number().min(0)).parse(JSON.parse(text))
+      } catch {
+        context.addIssue('expected a JSON object of GPU seconds a month by project, "*" for all others')
+        return z.NEVER
+      }
+    }),
 })
 
-const CLOSED = { modelId: '', limits: { cpuLimitMs: 0, macsPerMs: 1 }, callMacs: 1, allowImageUrls: false }
+const CLOSED = {
+  modelId: '',
+  limits: { cpuLimitMs: 0, macsPerMs: 1 },
+  callMacs: 1,
+  allowImageUrls: false,
+  gpuSecondsBudgets: {},
+}
 
 export function readGatewayConfig(vars: GatewayVars): GatewayConfig {
   const parsed = VarsSchema.safeParse(vars)
@@ -48,11 +72,13 @@ export function readGatewayConfig(vars: GatewayVars): GatewayConfig {
     }
   }
   const { MODEL_ID, CPU_LIMIT_MS, EDGE_GMAC_PER_SECOND, CALL_GMAC, ALLOW_IMAGE_URLS, CORS_ORIGINS } = parsed.data
+  const { GPU_SECONDS_BUDGETS: gpuSecondsBudgets } = parsed.data
   return {
     modelId: MODEL_ID,
     limits: { cpuLimitMs: CPU_LIMIT_MS, macsPerMs: EDGE_GMAC_PER_SECOND * 1e6 },
     callMacs: CALL_GMAC * 1e9,
     allowImageUrls: ALLOW_IMAGE_URLS === 'true',
+    gpuSecondsBudgets,
     access: readAccess(vars.API_KEYS, CORS_ORIGINS ?? ''),
   }
 }

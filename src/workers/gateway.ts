@@ -6,9 +6,14 @@ import type { AppEnv } from '../handlers/context.ts'
 import { MAX_BODY_BYTES } from '../handlers/request-body.ts'
 import type { ImageEncoderWorker, PixelsWorker, TextEncoderWorker } from '../services/inner-workers.ts'
 import { createModelCatalog } from '../services/model-catalog.ts'
+import { connectBroker } from './broker-client.ts'
 import { readGatewayConfig, type GatewayVars } from './gateway-config.ts'
+import { createJobServices, deliverJobs, keepHouse, type JobBindings } from './job-services.ts'
+import { randomHex } from './random-hex.ts'
 
-interface Env extends GatewayVars {
+export { JobBrokerObject } from './job-broker.ts'
+
+interface Env extends GatewayVars, JobBindings {
   TEXT_ENCODER: TextEncoderWorker
   IMAGE_ENCODER: ImageEncoderWorker
   PIXELS: PixelsWorker
@@ -22,11 +27,13 @@ let app: Hono<AppEnv> | undefined
 export default {
   async fetch(request, env, ctx) {
     app ??= createGateway(env)
-    const response = Promise.resolve(app.fetch(request))
+    const response = Promise.resolve(app.fetch(request, env, ctx))
     // Otherwise the runtime drops a request whose client has gone before its log line is written.
     ctx.waitUntil(response)
     return response
   },
+  queue: (batch, env) => deliverJobs(batch, connectBroker(env.JOB_BROKER)),
+  scheduled: (_controller, env) => keepHouse(env),
 } satisfies ExportedHandler<Env>
 
 function createGateway(env: Env): Hono<AppEnv> {
@@ -44,15 +51,10 @@ function createGateway(env: Env): Hono<AppEnv> {
           { fetch: (url, init) => fetch(url, init), timeoutMs: IMAGE_FETCH_TIMEOUT_MS, maxBytes: MAX_BODY_BYTES }
         : undefined,
     },
+    jobs: createJobServices(env, config.gpuSecondsBudgets),
     now: () => performance.now(),
+    nowMs: () => Date.now(),
     randomHex,
     log: (line) => console.log(line),
   })
-}
-
-function randomHex(digits: number): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(Math.ceil(digits / 2)))
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0'))
-    .join('')
-    .slice(0, digits)
 }

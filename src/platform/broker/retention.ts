@@ -1,0 +1,59 @@
+// Forgets what outlived its retention: ended jobs with all that belongs to them, expired files and uploads, old
+// idempotency keys. What they leave in the bucket goes to the trash.
+
+import { inputKey, outputKey, outputPrefix } from '../../jobs/object-keys.ts'
+import { expireFiles } from './file-rows.ts'
+import { forgetOldKeys } from './idempotency-rows.ts'
+import { readJson, rows, run, type BrokerStore } from './store.ts'
+import { discard } from './trash-rows.ts'
+import { expireUploads } from './upload-rows.ts'
+
+/** In one transaction; the rest is done by the next ones. */
+const MAX_TOGETHER = 200
+/** Workers that were not seen for so long are forgotten. */
+const WORKER_RETENTION_MS = 7 * 86_400_000
+
+type EndedRow = { id: string; fence: number; state: string; outputs: string }
+
+/** One piece of the work, to be called until it is done. @returns whether there may be more */
+export function expireSome(store: BrokerStore): boolean {
+  const { jobRetentionMs } = store.settings
+  forgetOldKeys(store)
+  run(store, 'DELETE FROM workers WHERE last_seen_ms <= ?', store.now() - WORKER_RETENTION_MS)
+  const isMore = [
+    expireFiles(store, MAX_TOGETHER),
+    expireUploads(store, jobRetentionMs, MAX_TOGETHER),
+    forgetJobs(store, store.now() - jobRetentionMs),
+  ]
+  return isMore.some(Boolean)
+}
+
+function forgetJobs(store: BrokerStore, endedBeforeMs: number): boolean {
+  const ended = rows<EndedRow>(
+    store,
+    `DELETE FROM jobs WHERE ordinal IN (
+       SELECT ordinal FROM jobs WHERE ended_ms IS NOT NULL AND ended_ms <= ? ORDER BY ended_ms LIMIT ?
+     ) RETURNING id, fence, state, outputs`,
+    endedBeforeMs,
+    MAX_TOGETHER,
+  )
+  for (const row of ended) {
+    discard(store, objectsLeftBy(store, row))
+    run(store, 'DELETE FROM checkpoints WHERE job = ?', row.id)
+    run(store, 'DELETE FROM events WHERE job = ?', row.id)
+  }
+  return ended.length === MAX_TOGETHER
+}
+
+/** Everything below the leases that lost; of the one that won, what did not become a file or a model goes by its key. */
+function objectsLeftBy(store: BrokerStore, { id, fence, state, outputs }: EndedRow): string[] {
+  const winner = state === 'succeeded' ? fence : undefined
+  const lost = Array.from({ length: fence }, (_, index) => index + 1).filter((lease) => lease !== winner)
+  const written = readJson<{ key: string }[]>(outputs).map(({ key }) => key)
+  const checkpoints = rows<{ fence: number; objects: string }>(
+    store,
+    'SELECT fence, objects FROM checkpoints WHERE job = ? AND is_resumable = 1',
+    id,
+  ).flatMap((row) => readJson<{ name: string }[]>(row.objects).map(({ name }) => outputKey(id, row.fence, name)))
+  return [inputKey(id), ...lost.map((lease) => outputPrefix(id, lease)), ...written, ...checkpoints]
+}

@@ -1,0 +1,137 @@
+// What a worker's calls write: heartbeats with what they carry, failures, and the one completion that counts.
+
+import { StaleLeaseError } from '../../jobs/errors.ts'
+import type { FileRecord, FineTunedModel, OutputFile } from '../../jobs/job.ts'
+import type { Holder } from '../../jobs/ports.ts'
+import type { JobState } from '../../jobs/states.ts'
+import type { CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse } from '../../jobs/worker-protocol.ts'
+import { addCheckpoint } from './checkpoint-rows.ts'
+import { addEvent } from './event-rows.ts'
+import { insertFile } from './file-rows.ts'
+import { endJob } from './job-end.ts'
+import type { JobRow } from './job-rows.ts'
+import { countGpuSeconds, endLease, heldJob } from './lease-rows.ts'
+import { insertModel } from './model-rows.ts'
+import { firstRow, run, type BrokerStore } from './store.ts'
+import { takeBack } from './trash-rows.ts'
+import { addUsage } from './usage-rows.ts'
+
+type JobBeat = HeartbeatRequest['jobs'][number]
+
+export function beat(store: BrokerStore, request: HeartbeatRequest, tokenId: string): HeartbeatResponse {
+  const { worker, lease_ms, jobs } = request
+  return {
+    jobs: jobs.map((beat) => beatOfJob(store, { worker, tokenId, job: beat.job, fence: beat.fence }, lease_ms, beat)),
+  }
+}
+
+function beatOfJob(
+  store: BrokerStore,
+  holder: Holder,
+  leaseMs: number,
+  beat: JobBeat,
+): HeartbeatResponse['jobs'][number] {
+  const { worker, job, fence } = holder
+  const row = heldJob(store, holder)
+  if (row === undefined) return { job, is_held: false, should_cancel: false, should_pause: false }
+  // One that was seen before keeps the lease alive and says nothing new.
+  const isNew = beat.sequence > row.heartbeat_sequence
+  const progress = isNew && beat.progress !== undefined ? JSON.stringify(beat.progress) : null
+  run(
+    store,
+    `UPDATE jobs SET lease_until_ms = ?, heartbeat_sequence = ?, progress = coalesce(?, progress)
+     WHERE id = ? AND worker = ? AND fence = ? AND state = 'running'`,
+    store.now() + leaseMs,
+    Math.max(beat.sequence, row.heartbeat_sequence),
+    progress,
+    job,
+    worker,
+    fence,
+  )
+  countGpuSeconds(store, row, beat.gpu_seconds)
+  if (isNew) {
+    for (const event of beat.events ?? []) addEvent(store, job, event)
+    if (beat.checkpoint !== undefined) addCheckpoint(store, job, fence, beat.checkpoint)
+    if (beat.progress !== undefined && progress !== row.progress)
+      addEvent(store, job, { type: 'progress', progress: beat.progress })
+  }
+  return {
+    job,
+    is_held: true,
+    should_cancel: row.is_cancel_requested === 1,
+    should_pause: row.is_pause_requested === 1,
+  }
+}
+
+/** @throws StaleLeaseError */
+export function failJob(store: BrokerStore, request: FailRequest, tokenId: string): { state: JobState } {
+  const { worker, job, fence, outcome, error, checkpoint, gpu_seconds } = request
+  const row = heldJob(store, { worker, tokenId, job, fence })
+  if (row === undefined) throw staleLease()
+  countGpuSeconds(store, row, gpu_seconds)
+  if (checkpoint !== null) addCheckpoint(store, job, fence, checkpoint)
+  const state = endLease(store, row, outcome, error)
+  if (state === undefined) throw staleLease()
+  return { state }
+}
+
+/** @throws StaleLeaseError */
+export function completeJob(
+  store: BrokerStore,
+  { worker, job, fence, result, usage }: CompleteRequest,
+  tokenId: string,
+  outputs: readonly OutputFile[],
+  model: FineTunedModel | null,
+): { isFirst: boolean } {
+  const holder = { worker, tokenId, job, fence }
+  const held = heldJob(store, holder)
+  if (held === undefined) {
+    if (completedJob(store, holder) !== undefined) return { isFirst: false }
+    throw staleLease()
+  }
+  countGpuSeconds(store, held, usage.gpu_seconds)
+  for (const output of outputs) {
+    if (output.fileId !== null) insertFile(store, toFile(store, held, output.fileId, output))
+  }
+  takeBack(
+    store,
+    outputs.map(({ key }) => key),
+  )
+  if (model !== null) insertModel(store, model)
+  const ended = endJob(store, job, {
+    move: 'complete',
+    message: 'The job succeeded.',
+    error: null,
+    lease: { worker, fence },
+    result: {
+      json: result === undefined || result === null ? null : JSON.stringify(result),
+      outputs: JSON.stringify(outputs),
+      tokens: usage.tokens,
+      images: usage.images,
+    },
+  })
+  if (ended === undefined) throw staleLease()
+  addUsage(store, held.project, { tokens: usage.tokens, images: usage.images })
+  return { isFirst: true }
+}
+
+/** The same completion may arrive twice, when the worker did not hear the answer to the first. */
+export function completedJob(store: BrokerStore, { worker, tokenId, job, fence }: Holder): JobRow | undefined {
+  return firstRow<JobRow>(
+    store,
+    `SELECT * FROM jobs WHERE id = ? AND worker = ? AND token = ? AND fence = ? AND state = 'succeeded'`,
+    job,
+    worker,
+    tokenId,
+    fence,
+  )
+}
+
+export function staleLease(): StaleLeaseError {
+  return new StaleLeaseError('this lease is not the live one: the job was given to another worker, or has ended')
+}
+
+function toFile(store: BrokerStore, { project }: JobRow, id: string, output: OutputFile): FileRecord {
+  const { filename, purpose, key, bytes, sha256 } = output
+  return { id, project, key, bytes, sha256, filename, purpose, createdAtMs: store.now(), expiresAtMs: null }
+}
