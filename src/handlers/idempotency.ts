@@ -22,11 +22,20 @@ export interface JobRequest {
 
 type Run = (request: JobRequest) => Promise<StoredResponse>
 
+/** A row of the broker ends at 2 MB. */
+const MAX_KEPT_CHARACTERS = 256 * 1024
+
 /**
  * Reads the body and runs `run` at most once for a key. Refusals that made no job are not kept: the key is free again.
+ * @param rebuild makes the body of an answer again that was too long to be kept, from what was kept of it
  * @throws InvalidInputError for a key that is no key; IdempotencyInFlightError, IdempotencyMismatchError; what `run` throws
  */
-export async function runOnce(c: AppContext, deps: JobDependencies, run: Run): Promise<Response> {
+export async function runOnce(
+  c: AppContext,
+  deps: JobDependencies,
+  run: Run,
+  rebuild?: (kept: StoredResponse) => Promise<string>,
+): Promise<Response> {
   const key = parseKey(c.req.header('idempotency-key'))
   expectJson(c)
   const bytes = await readBytes(c)
@@ -37,7 +46,11 @@ export async function runOnce(c: AppContext, deps: JobDependencies, run: Run): P
   const { project } = c.var
   const fingerprint = await fingerprintOf(c, bytes)
   const start = await deps.broker.beginIdempotent(project, { key, fingerprint })
-  if (start.state === 'finished') return toResponse(c, start.response, { [REPLAYED_HEADER]: 'true' })
+  if (start.state === 'finished') {
+    const { response: kept } = start
+    const body = kept.body === '' && rebuild !== undefined ? await rebuild(kept) : kept.body
+    return toResponse(c, { ...kept, body }, { [REPLAYED_HEADER]: 'true' })
+  }
   const attempt: Attempt = { key, job: start.job, mayHaveMade: start.job !== null }
   let response: StoredResponse
   try {
@@ -47,7 +60,8 @@ export async function runOnce(c: AppContext, deps: JobDependencies, run: Run): P
     if (!attempt.mayHaveMade) await deps.broker.abandonIdempotent(project, key)
     throw error
   }
-  await deps.broker.finishIdempotent(project, key, response)
+  const isKept = rebuild === undefined || response.body.length <= MAX_KEPT_CHARACTERS
+  await deps.broker.finishIdempotent(project, key, isKept ? response : { ...response, body: '' })
   return toResponse(c, response)
 }
 

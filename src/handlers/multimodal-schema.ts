@@ -117,7 +117,7 @@ const about = {
   gpu_seconds: z.number(),
 }
 
-const answer = <Datum extends z.ZodType>(id: string, datum: Datum, more: z.ZodRawShape = {}) =>
+const answer = <Datum extends z.ZodType, More extends z.ZodRawShape>(id: string, datum: Datum, more: More) =>
   z
     .object({
       object: z.literal('list'),
@@ -168,6 +168,7 @@ export const MatchResponseSchema = answer(
       scores: z.array(probability).meta({ description: 'One a text.' }),
     }),
   ]),
+  {},
 )
 
 export const FillMaskResponseSchema = answer(
@@ -189,6 +190,7 @@ export const FillMaskResponseSchema = answer(
       }),
     ),
   }),
+  {},
 )
 
 export const ClassifyResponseSchema = answer(
@@ -201,6 +203,7 @@ export const ClassifyResponseSchema = answer(
     }),
     z.object({ object: z.literal('regression'), index: z.int(), value: z.number() }),
   ]),
+  {},
 )
 
 export type MultimodalEmbeddingsResponse = z.infer<typeof MultimodalEmbeddingsResponseSchema>

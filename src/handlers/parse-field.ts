@@ -14,3 +14,11 @@ export function parseField<T>(schema: z.ZodType<T>, value: unknown, param: strin
   )
   throw new InvalidInputError(`${where}: ${issue?.message ?? 'invalid'}`, where === '' ? {} : { param: where })
 }
+
+export type JsonObject = Record<string, unknown>
+
+/** @param what the fields it should have, for the message; @throws InvalidInputError */
+export function expectObject(body: unknown, what: string): JsonObject {
+  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return { ...body }
+  throw new InvalidInputError(`expected a JSON object with ${what}`)
+}

@@ -2,11 +2,16 @@
 
 import type { JobDependencies } from '../services/job-dependencies.ts'
 import { countUsage } from '../services/usage.ts'
+import { batchRoutes } from './batches.ts'
 import type { AppDependencies, Route } from './context.ts'
 import { createEmbeddings } from './embeddings.ts'
 import { fileRoutes } from './files.ts'
+import { fineTuningRoutes } from './fine-tuning.ts'
 import { getLiveness, getReadiness } from './health.ts'
+import { jobRoutes } from './jobs.ts'
+import { metricsRoutes } from './metrics.ts'
 import { modelRoutes } from './models.ts'
+import { multimodalRoutes } from './multimodal.ts'
 import { getOpenApiDocument } from './openapi.ts'
 import { uploadRoutes } from './uploads.ts'
 import { usageRoutes } from './usage.ts'
@@ -25,6 +30,10 @@ export function createRoutes({ config, embedding, jobs, nowMs, randomHex, log }:
       scopes: ['embed'],
       handle: (c) => createEmbeddings(c, embedding, (project, counts) => countUsage(deps, project, counts)),
     },
+    ...multimodalRoutes(deps),
+    ...jobRoutes(deps),
+    ...batchRoutes(deps),
+    ...fineTuningRoutes(deps),
     ...modelRoutes(deps),
     ...fileRoutes(deps),
     ...uploadRoutes(deps),
@@ -33,6 +42,7 @@ export function createRoutes({ config, embedding, jobs, nowMs, randomHex, log }:
     ...workerRoutes(deps),
     ...webhookEndpointRoutes(deps),
     ...usageRoutes(deps),
+    ...metricsRoutes(deps),
     { method: 'GET', path: '/livez', handle: getLiveness },
     { method: 'GET', path: '/readyz', handle: (c) => getReadiness(c, config, workers) },
     { method: 'GET', path: '/openapi.json', handle: getOpenApiDocument },

@@ -58,3 +58,8 @@ export function fineTunedModelId(base: string, suffix: string | null, jobId: str
 export function isFineTunedModelId(id: string): boolean {
   return id.startsWith(FINE_TUNED)
 }
+
+/** The deployment's own model that `id` is, or was made of. Ids of those have no colon. */
+export function baseModelId(id: string): string {
+  return isFineTunedModelId(id) ? (id.split(':')[1] ?? id) : id
+}

@@ -108,9 +108,13 @@ export const BatchInputSchema = z.object({
   input: ObjectNameSchema.meta({ description: 'The JSONL file, one of the job’s objects.' }),
   space: z.string().nullable().meta({ description: 'Of the model’s vectors, told in each answer.' }),
 })
-export const BatchResultSchema = z.object({
-  request_counts: z.object({ total: z.int(), completed: z.int(), failed: z.int() }),
-})
+/** What a worker calls the files that a batch leaves. */
+export const [BATCH_OUTPUT, BATCH_ERRORS] = ['output.jsonl', 'errors.jsonl'] as const
+export const BatchResultSchema = z
+  .object({ request_counts: z.object({ total: z.int(), completed: z.int(), failed: z.int() }) })
+  .meta({
+    description: `Beside it the outputs ${BATCH_OUTPUT} and ${BATCH_ERRORS}, either left out when it would be empty.`,
+  })
 
 const auto = z.literal('auto')
 const trainingHyperparameters = {

@@ -2,7 +2,7 @@
 
 import { z } from 'zod'
 import { InvalidInputError } from '../errors.ts'
-import { fineTunedModelId, isFineTunedModelId, newId, type RandomHex } from '../jobs/ids.ts'
+import { baseModelId, fineTunedModelId, newId, type RandomHex } from '../jobs/ids.ts'
 import type { FilePurpose, FineTunedModel, JobRecord, OutputFile, StoredObject } from '../jobs/job.ts'
 import { FineTuningResultSchema } from '../jobs/job-work.ts'
 import { RESULT_OBJECT } from '../jobs/worker-protocol.ts'
@@ -40,7 +40,7 @@ export function toFineTunedModel(
   if (job.kind !== 'fine_tuning') return null
   const { model_objects: names, heads, labels } = FineTuningResultSchema.parse(result)
   const { suffix, method } = FineTuningRequestSchema.parse(job.request)
-  const base = baseOf(job.modelId)
+  const base = baseModelId(job.modelId)
   return {
     id: fineTunedModelId(base, suffix ?? null, job.id),
     project: job.project,
@@ -76,9 +76,4 @@ function purposeOf({ kind }: JobRecord): FilePurpose | null {
 function filenameOf({ id, kind }: JobRecord, name: string): string {
   const last = name.slice(name.lastIndexOf('/') + 1)
   return kind === 'batch' ? `${id}_${last}` : last
-}
-
-/** A model that was made of a fine-tuned one is of the same base: `ft:{base}:{suffix}:{digits}`, the base without a colon. */
-function baseOf(modelId: string): string {
-  return isFineTunedModelId(modelId) ? (modelId.split(':')[1] ?? modelId) : modelId
 }

@@ -2,7 +2,7 @@
 // parsed when it is shown.
 
 import { z } from 'zod'
-import { BATCH_ENDPOINTS } from '../jobs/job-work.ts'
+import { BATCH_ENDPOINTS, FineTuningInputSchema } from '../jobs/job-work.ts'
 
 const metadata = z.record(z.string(), z.string()).nullable()
 
@@ -39,9 +39,7 @@ export const FineTuningJobSchema = z.object({
   mediaFiles: z.array(z.string()),
   suffix: z.string().nullable(),
   seed: z.int(),
-  method: z.object({ type: z.string(), hyperparameters: z.record(z.string(), z.union([z.string(), z.number()])) }),
-  /** What the model will be called once it is there. */
-  fineTunedModel: z.string(),
+  method: FineTuningInputSchema.shape.method,
 })
 
 /** What every kind's request has. */
