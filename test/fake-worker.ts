@@ -23,11 +23,17 @@ import {
   type WorkerDescription,
 } from '../src/jobs/worker-protocol.ts'
 
-/** Sends one request to the gateway: the harness' fetch, or Node's own against a listening socket. */
+/** Sends one request to the gateway, or to the place that a presigned URL names. */
 export type Send = (
   path: string,
   init: { method: string; headers: Record<string, string>; body?: string | Uint8Array },
 ) => Promise<{ status: number; headers: { get(name: string): string | null }; arrayBuffer(): Promise<ArrayBuffer> }>
+
+/** Over a socket, as workers do. The harness' own fetch would not do: presigned URLs hold for the host that they name. */
+export function sendTo(gateway: URL): Send {
+  return (path, { method, headers, body }) =>
+    fetch(new URL(path, gateway), { method, headers, ...(body === undefined ? {} : { body: Buffer.from(body) }) })
+}
 
 export interface FakeWorkerOptions {
   id?: string
