@@ -32,9 +32,10 @@ class SpecialIds:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> SpecialIds:
         """bert-base-uncased has [UNK] at 100 and [MASK] at 103, with unused ids before and words behind."""
-        ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
-        if None in ids:
-            raise ValueError(f"the tokenizer lacks some of {SPECIAL_TOKENS}")
+        found = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        ids = [number for number in found.values() if number is not None]
+        if len(ids) < len(SPECIAL_TOKENS):
+            raise ValueError(f"the tokenizer lacks {[token for token, number in found.items() if number is None]}")
         *others, mask = ids
         return cls(mask, tuple(others), max(ids) + 1)
 

@@ -107,4 +107,6 @@ def multimodal_losses(
 
 def _masked_cross_entropy(head: torch.nn.Module, states: Tensor, labels: Tensor) -> Tensor:
     chosen = labels != IGNORE_INDEX
+    if not chosen.any():
+        return states.new_zeros(())  # the mean of nothing is no number
     return F.cross_entropy(head(states[chosen]).float(), labels[chosen])

@@ -35,23 +35,15 @@ class Ranks:
 
     def wait(self) -> None:
         """Until every rank is here."""
-        self.any(False)
+        self.exchange([0.0])
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is true on any rank, so that all of them stop at the same step."""
+    def exchange(self, values: list[float]) -> list[list[float]]:
+        """Every rank's values, in their order, on every rank: whatever ranks decide by them, they decide alike."""
         if self.count == 1:
-            return flag
-        told = torch.tensor(float(flag))
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        return bool(told.item())
-
-    def each(self, value: float) -> list[float]:
-        """Every rank's value, in their order."""
-        if self.count == 1:
-            return [value]
-        told = torch.zeros(self.count, dtype=torch.float64)
-        told[self.rank] = value
-        dist.all_reduce(told)  # a value that is not finite stays so: 0 + nan
+            return [values]
+        told = torch.zeros(self.count, len(values), dtype=torch.float64)
+        told[self.rank] = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(told)  # what is not finite stays so, as the others add zero
         return told.tolist()
 
     def gather(self, tensor: Tensor) -> Tensor:

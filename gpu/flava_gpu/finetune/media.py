@@ -69,7 +69,7 @@ class TarArchive:
         members = []
         with tarfile.open(self._path, "r:") as tar:
             while (info := tar.next()) is not None:
-                tar.members = []  # else tarfile keeps every header
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header
                 if info.isreg() and not info.issparse():
                     members.append(Member(archive, info.name, info.offset_data, info.size))
                 if len(members) > MAX_MEMBERS:
@@ -189,7 +189,7 @@ def unpack_tar(path: Path, plain: Path) -> None:
             file = packed.extractfile(info)
             assert file is not None
             unpacked.addfile(info, io.BufferedReader(file))  # type: ignore[arg-type]
-            packed.members = []
+            packed.members = []  # type: ignore[attr-defined]
 
 
 def picture_name(name: str) -> str:
