@@ -3,6 +3,7 @@
 
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy'
 import { BodyTooLargeError, InvalidInputError, UnsupportedMediaTypeError } from '../errors.ts'
+import { inPieces } from '../services/byte-pieces.ts'
 import type { AppContext } from './context.ts'
 
 /** Boundaries, headers and the fields beside the file. */
@@ -102,7 +103,7 @@ async function pump(
   parser.on('error', (error) => failure.abort(brokenForm(error)))
   let length = 0
   if (body !== null) {
-    for await (const chunk of body) {
+    for await (const chunk of inPieces(body)) {
       length += chunk.byteLength
       if (length > maxBodyBytes) throw tooLarge(options)
       await Promise.race([written(parser, chunk), failed])

@@ -8,6 +8,7 @@ import { newId } from '../jobs/ids.ts'
 import type { FileRecord, UploadPart, UploadPurpose, UploadRecord } from '../jobs/job.ts'
 import { fileKey, partKey } from '../jobs/object-keys.ts'
 import type { ObjectStore } from '../jobs/ports.ts'
+import { inPieces } from './byte-pieces.ts'
 import { toFilename } from './filename.ts'
 import { expiryOf, type FileDependencies, type StoredBytes } from './files.ts'
 import { writeThenName } from './unnamed-object.ts'
@@ -160,7 +161,7 @@ async function* readParts(
     const part = await objects.get(key)
     // Cancelled, or completed by another request, since its parts were looked up.
     if (part === undefined) throw new UploadStateError('the upload came to its end while it was being completed')
-    yield* part.body
+    yield* inPieces(part.body)
   }
 }
 

@@ -1,0 +1,31 @@
+// A byte stream in pieces of a useful size: the runtime's own bodies come in 4 KiB, and each piece costs a turn of the event
+// loop at every stage it passes (a file of 40 MiB takes a third of the time).
+
+const PIECE_BYTES = 256 * 1024
+
+/** `read` of the Streams standard with its option `min`, which the runtime has and its types do not. */
+interface PieceReader {
+  read(
+    view: Uint8Array<ArrayBuffer>,
+    options: { min: number },
+  ): Promise<{ done: boolean; value?: Uint8Array<ArrayBuffer> | undefined }>
+  cancel(reason?: unknown): Promise<void>
+}
+
+/**
+ * Each piece is in memory of its own, so it may be kept. A stream that is not read to its end is cancelled.
+ * @param body a byte stream, as requests and objects have
+ */
+export async function* inPieces(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, undefined, undefined> {
+  const reader: PieceReader = body.getReader({ mode: 'byob' })
+  let isOver = false
+  try {
+    while (!isOver) {
+      const { done, value } = await reader.read(new Uint8Array(PIECE_BYTES), { min: PIECE_BYTES })
+      isOver = done
+      if (value !== undefined && value.byteLength > 0) yield value
+    }
+  } finally {
+    if (!isOver) await reader.cancel().catch(() => undefined)
+  }
+}
