@@ -5,13 +5,13 @@ import { InvalidInputError } from '../errors.ts'
 import { newId } from '../jobs/ids.ts'
 import type { WebhookEndpoint } from '../jobs/ports.ts'
 import type { WebhookEventType } from '../jobs/webhook-events.ts'
+import { webhookUrlProblem } from '../jobs/webhook-url.ts'
 import type { JobDependencies } from './job-dependencies.ts'
 
 const MAX_ENDPOINTS = 16
 /** Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes. */
 const SECRET_PREFIX = 'whsec_'
 const SECRET_BYTES = 32
-const LOOPBACK_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 export interface NewWebhookEndpoint {
   url: string
@@ -48,18 +48,7 @@ export async function createWebhookEndpoint(
 }
 
 function checkUrl(url: string, allowLoopback: boolean): URL {
-  const refuse = (why: string): never => {
-    throw new InvalidInputError(`url: ${why}`, { param: 'url' })
-  }
-  if (!URL.canParse(url)) return refuse('expected an https URL')
-  const target = new URL(url)
-  if (target.username !== '' || target.password !== '') return refuse('expected a URL without credentials')
-  if (target.hash !== '') return refuse('expected a URL without a fragment')
-  const isLoopback = LOOPBACK_HOSTS.has(target.hostname)
-  if (isLoopback && allowLoopback && /^https?:$/.test(target.protocol)) return target
-  if (target.protocol !== 'https:') return refuse('expected https')
-  // The network decides what a name means; what is plainly no public name is refused here.
-  const isAddress = /^[\d.]+$/.test(target.hostname) || target.hostname.startsWith('[')
-  if (isAddress || isLoopback || !target.hostname.includes('.')) return refuse('expected a public DNS name')
-  return target
+  const problem = webhookUrlProblem(url, allowLoopback)
+  if (problem !== undefined) throw new InvalidInputError(`url: ${problem}`, { param: 'url' })
+  return new URL(url)
 }

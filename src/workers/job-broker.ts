@@ -6,6 +6,7 @@ import { createBroker, type BrokerParts } from '../platform/broker/broker.ts'
 import { nextDueMs, settleDueJobs } from '../platform/broker/due-jobs.ts'
 import { offerOf } from '../platform/broker/job-rows.ts'
 import { createLeaseWaiters } from '../platform/broker/lease-waiters.ts'
+import { createOutbox, type Outbox } from '../platform/broker/outbox.ts'
 import { migrate } from '../platform/broker/schema.ts'
 import type { BrokerStore } from '../platform/broker/store.ts'
 import { createWaiters } from '../platform/broker/waiters.ts'
@@ -24,6 +25,7 @@ export interface BrokerEnv extends BrokerVars {
 export class JobBrokerObject extends DurableObject<BrokerEnv> {
   readonly #parts: BrokerParts
   readonly #broker: JobBroker
+  readonly #outbox: Outbox
   /** What the alarm is set to; undefined when it is not known, null when to nothing. */
   #alarmAtMs: number | null | undefined
 
@@ -46,6 +48,7 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
     }
     this.#parts = { store, news, idle, known: loadWorkers(store) }
     this.#broker = createBroker(this.#parts)
+    this.#outbox = createOutbox(store)
   }
 
   /** A method of the JobBroker port by its name. */
@@ -69,6 +72,11 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
     return Date.now()
   }
 
+  async #sendWebhooks(): Promise<void> {
+    await this.#outbox.flush()
+    await this.#setAlarm()
+  }
+
   #run(method: string, args: unknown[]): Promise<unknown> {
     if (!isBrokerMethod(method)) throw new Error(`the job broker has no method ${method}`)
     const run: (...args: never[]) => Promise<unknown> = this.#broker[method]
@@ -78,7 +86,10 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
 
   async #setAlarm(): Promise<void> {
     const { store } = this.#parts
-    const due = [nextDueMs(store), nextDeliveryMs(store)].filter((ms) => ms !== null)
+    const nextDelivery = nextDeliveryMs(store)
+    // Not awaited: neither a caller nor a lease that expires waits for somebody else's server.
+    if (nextDelivery !== null && nextDelivery <= store.now()) this.ctx.waitUntil(this.#sendWebhooks())
+    const due = [nextDueMs(store), nextDelivery].filter((ms) => ms !== null)
     if (due.length === 0) return
     const atMs = Math.min(...due)
     if (this.#alarmAtMs === undefined) this.#alarmAtMs = await this.ctx.storage.getAlarm()

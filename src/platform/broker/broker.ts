@@ -21,7 +21,7 @@ import { discardAt, trashed } from './trash-rows.ts'
 import * as uploads from './upload-rows.ts'
 import { addUsage, checkGpuBudget, usageOf } from './usage-rows.ts'
 import type { Waiters } from './waiters.ts'
-import { beat, completedJob, completeJob, failJob, staleLease } from './worker-calls.ts'
+import { beatJobs, completedJob, completeJob, failJob, staleLease } from './worker-calls.ts'
 import * as workers from './worker-rows.ts'
 import * as webhooks from './webhook-rows.ts'
 
@@ -161,7 +161,7 @@ function leaseDesk({ store, known, idle }: BrokerParts): LeaseDesk {
       settle(() =>
         store.transaction(() => {
           workers.hearWorker(store, known, request.worker)
-          return beat(store, request, tokenId)
+          return beatJobs(store, request, tokenId)
         }),
       ),
     heldObjects: (holder) =>

@@ -25,24 +25,21 @@ export function cancelJob(store: BrokerStore, project: string, id: string): void
 export function pauseJob(store: BrokerStore, project: string, id: string): void {
   const row = jobOf(store, project, id)
   if (isTerminal(row.state) || row.is_cancel_requested === 1) throw conflict('paused', row)
-  switch (row.state) {
-    case 'paused':
-      return
-    case 'running':
-      if (row.is_pause_requested === 1) return
-      run(store, `UPDATE jobs SET is_pause_requested = 1 WHERE id = ? AND state = 'running'`, id)
-      addStateEvent(store, id, 'running', 'Its worker is asked to pause the job.')
-      return
-    default:
-      run(
-        store,
-        `UPDATE jobs SET state = ?, wait_ms = wait_ms + ? - ready_ms WHERE id = ? AND state IN (${quoted(sourcesOf('pause'))})`,
-        targetOf('pause'),
-        store.now(),
-        id,
-      )
-      addStateEvent(store, id, 'paused', 'The job is paused.')
+  if (row.state === 'paused') return
+  if (row.state === 'running') {
+    if (row.is_pause_requested === 1) return
+    run(store, `UPDATE jobs SET is_pause_requested = 1 WHERE id = ? AND state = 'running'`, id)
+    addStateEvent(store, id, 'running', 'Its worker is asked to pause the job.')
+    return
   }
+  run(
+    store,
+    `UPDATE jobs SET state = ?, wait_ms = wait_ms + ? - ready_ms WHERE id = ? AND state IN (${quoted(sourcesOf('pause'))})`,
+    targetOf('pause'),
+    store.now(),
+    id,
+  )
+  addStateEvent(store, id, 'paused', 'The job is paused.')
 }
 
 /** @throws ResourceNotFoundError, JobStateError when it is neither paused nor about to be */

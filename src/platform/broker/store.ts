@@ -44,6 +44,7 @@ export function rows<Row extends Record<string, SqlStorageValue>>(
   return sql.exec<Row>(query, ...bindings).toArray()
 }
 
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as with SqlStorage.exec, the query says what it is
 export function firstRow<Row extends Record<string, SqlStorageValue>>(
   store: BrokerStore,
   query: string,
@@ -57,6 +58,7 @@ export function run({ sql }: BrokerStore, query: string, ...bindings: Binding[])
 }
 
 /** A JSON column that this code wrote itself. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the column says what it is
 export function readJson<T>(text: string): T {
   const value: T = JSON.parse(text)
   return value

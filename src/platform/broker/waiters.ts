@@ -31,7 +31,7 @@ export function createWaiters<Key>(): Waiters<Key> {
       })
     },
     wake(key) {
-      for (const stop of [...(waiting.get(key) ?? [])]) stop()
+      for (const stop of waiting.get(key) ?? []) stop()
     },
   }
 }

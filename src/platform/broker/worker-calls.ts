@@ -18,7 +18,7 @@ import { addUsage } from './usage-rows.ts'
 
 type JobBeat = HeartbeatRequest['jobs'][number]
 
-export function beat(store: BrokerStore, request: HeartbeatRequest, tokenId: string): HeartbeatResponse {
+export function beatJobs(store: BrokerStore, request: HeartbeatRequest, tokenId: string): HeartbeatResponse {
   const { worker, lease_ms, jobs } = request
   return {
     jobs: jobs.map((beat) => beatOfJob(store, { worker, tokenId, job: beat.job, fence: beat.fence }, lease_ms, beat)),
