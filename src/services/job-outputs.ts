@@ -1,17 +1,11 @@
 // What a finished job leaves its project: files with names for people, and the model that a fine-tuning job has made.
 
-import { z } from 'zod'
 import { InvalidInputError } from '../errors.ts'
 import { baseModelId, fineTunedModelId, newId, type RandomHex } from '../jobs/ids.ts'
 import type { FilePurpose, FineTunedModel, JobRecord, OutputFile, StoredObject } from '../jobs/job.ts'
 import { FineTuningResultSchema } from '../jobs/job-work.ts'
 import { RESULT_OBJECT } from '../jobs/worker-protocol.ts'
-
-/** The parts of a fine-tuning request that its model is named and described by. */
-const FineTuningRequestSchema = z.object({
-  suffix: z.string().nullish(),
-  method: z.object({ type: z.string() }),
-})
+import { FineTuningJobSchema } from './job-requests.ts'
 
 /** A result too long to be inline, and what interactive jobs write, stay with the job. */
 export function toOutputFiles(job: JobRecord, outputs: readonly StoredObject[], randomHex: RandomHex): OutputFile[] {
@@ -39,10 +33,10 @@ export function toFineTunedModel(
 ): FineTunedModel | null {
   if (job.kind !== 'fine_tuning') return null
   const { model_objects: names, heads, labels } = FineTuningResultSchema.parse(result)
-  const { suffix, method } = FineTuningRequestSchema.parse(job.request)
+  const { suffix, method } = FineTuningJobSchema.parse(job.request)
   const base = baseModelId(job.modelId)
   return {
-    id: fineTunedModelId(base, suffix ?? null, job.id),
+    id: fineTunedModelId(base, suffix, job.id),
     project: job.project,
     base,
     job: job.id,
