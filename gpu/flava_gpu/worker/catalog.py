@@ -6,7 +6,6 @@ checkpoints say in training.json what was trained. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,9 @@ HEAD_TENSORS = {
     "mim": "mim_head.decoder.weight",
 }
 CONTRASTIVE_TENSORS = ("image_projection.weight", "text_projection.weight")
-FUSION_HEADS = ("itm", "mmm_text", "mmm_image")
+FUSION_HEADS = ("itm", "mmm_text", "mmm_image", "classification", "regression")
 """Each is trained through the multimodal encoder, which without any of them is as it was initialized."""
 HEAD_FILE = "head.json"
-CLASSIFIER_FILE = "classification_head.safetensors"
 
 
 class PickleRefusedError(CheckpointError):
@@ -49,14 +47,12 @@ class BaseModel:
 class ModelCatalog:
     """What lies in a models folder, read once."""
 
-    def __init__(self, models: Path, *, allow_pickle: bool = False, only: frozenset[str] | None = None) -> None:
+    def __init__(self, models: Path, *, allow_pickle: bool = False) -> None:
         self.allow_pickle = allow_pickle
         self._models: dict[str, BaseModel] = {}
         for config in sorted(models.glob("*/checkpoint/config.json")):
             folder = config.parent
             name = folder.parent.name
-            if only is not None and name not in only:
-                continue
             try:
                 self._models[name] = read_base_model(name, folder, allow_pickle=allow_pickle)
             except CheckpointError as error:
@@ -88,8 +84,10 @@ def trained_heads(folder: Path) -> tuple[str, ...]:
     found = declared_heads(folder)
     if found is None:
         found = heads_by_tensors(folder)
-    if (folder / HEAD_FILE).is_file() and (folder / CLASSIFIER_FILE).is_file():
-        found = found | {read_json(folder / HEAD_FILE).get("task")}
+    if (folder / HEAD_FILE).is_file():
+        task = read_json(folder / HEAD_FILE).get("task")
+        if (folder / f"{task}_head.safetensors").is_file():
+            found = found | {task}
     return tuple(head for head in HEADS if head in found)
 
 
@@ -120,9 +118,3 @@ def heads_by_tensors(folder: Path) -> set[str]:
     if all(tensor in names for tensor in CONTRASTIVE_TENSORS):
         heads.add("contrastive")
     return heads
-
-
-def head_of(folder: Path) -> dict[str, Any] | None:
-    """head.json of a checkpoint with a fine-tuned head: {task, inputs, labels}."""
-    path = folder / HEAD_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

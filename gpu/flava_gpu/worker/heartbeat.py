@@ -27,6 +27,7 @@ class Heartbeat:
         self._lease_ms = lease_ms
         self._held: dict[str, HeldJob] = {}
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._wake = threading.Event()
         self._is_closed = False
         self.fatal: FatalRefusalError | None = None
@@ -54,6 +55,11 @@ class Heartbeat:
         """Send soon, as after a checkpoint."""
         self._wake.set()
 
+    def send_news(self, held: HeldJob) -> None:
+        """The job's last events and checkpoint, before its end is told: after it there is no lease to bring them under."""
+        if held.has_news() and not held.is_lost:
+            self._beat([held])
+
     def close(self) -> None:
         self._is_closed = True
         self._wake.set()
@@ -74,6 +80,10 @@ class Heartbeat:
                 last_success = time.monotonic()
 
     def _beat(self, jobs: list[HeldJob]) -> bool:
+        with self._sending:
+            return self._send(jobs)
+
+    def _send(self, jobs: list[HeldJob]) -> bool:
         parts = [job.heartbeat() for job in jobs]
         try:
             answers = self._client.heartbeat(self._worker, self._lease_ms, parts)

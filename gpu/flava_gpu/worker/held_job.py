@@ -6,8 +6,6 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from flava_gpu.worker.contract import MAX_EVENTS, shorten
@@ -42,8 +40,7 @@ class HeldJob:
 
     def check(self) -> None:
         """Raises LeaseLostError, StoppedError or JobError when the job must not go on; call it between steps."""
-        if self._is_lost:
-            raise LeaseLostError(f"{self.lease.job}: the lease is lost")
+        self.check_lost()
         if self._should_cancel:
             raise StoppedError("cancelled")
         if self._should_pause:
@@ -53,14 +50,9 @@ class HeldJob:
         if time.monotonic() > self._deadline:
             raise JobError("max_runtime_exceeded", "the job has run for longer than it may")
 
-    @contextmanager
-    def on_gpu(self, devices: int = 1) -> Iterator[None]:
-        """Counts the time inside as GPU seconds."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.add_gpu_seconds((time.monotonic() - start) * devices)
+    def check_lost(self) -> None:
+        if self._is_lost:
+            raise LeaseLostError(f"{self.lease.job}: the lease is lost")
 
     def add_gpu_seconds(self, seconds: float) -> None:
         with self.changed:
@@ -113,6 +105,10 @@ class HeldJob:
     @property
     def is_lost(self) -> bool:
         return self._is_lost
+
+    def is_worth_keeping(self) -> bool:
+        """Whether another attempt may begin from what there is: not after a loss or a cancellation."""
+        return not self._is_lost and not self._should_cancel
 
     def has_news(self) -> bool:
         return bool(self._events or self._progress or self._checkpoint or self._sent)

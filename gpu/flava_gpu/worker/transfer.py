@@ -37,6 +37,13 @@ class Transfer:
         self._http = http
         self._worker = worker
         self._held = held
+        self._check = held.check
+
+    def undisturbed(self) -> Transfer:
+        """For the last checkpoint of a job that was asked to stop: ended by the loss of the lease alone."""
+        transfer = Transfer(self._client, self._http, self._worker, self._held)
+        transfer._check = self._held.check_lost
+        return transfer
 
     def read(self, item: JobObject, path: Path) -> None:
         """Writes the object to `path`, which is whole and of the hash that was promised, or not there."""
@@ -75,7 +82,7 @@ class Transfer:
                         file.truncate()
                         digest, received = hashlib.sha256(), 0
                     for chunk in response.iter_raw(CHUNK_BYTES):
-                        self._held.check()
+                        self._check()
                         file.write(chunk)
                         digest.update(chunk)
                         received += len(chunk)
@@ -104,7 +111,7 @@ class Transfer:
     def _chunks(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
-                self._held.check()
+                self._check()
                 yield chunk
 
     def _read_url(self, item: JobObject) -> ReadUrl:
@@ -117,7 +124,7 @@ class Transfer:
 
     def _attempt(self, what: str, act: Callable[[], None]) -> None:
         for attempt in range(1, ATTEMPTS + 1):
-            self._held.check()
+            self._check()
             try:
                 act()
                 return
@@ -133,7 +140,7 @@ class Transfer:
         with self._held.changed:
             while (left := until - time.monotonic()) > 0:
                 self._held.changed.wait(left)
-                self._held.check()
+                self._check()
 
 
 def describe(name: str, path: Path) -> JobObject:

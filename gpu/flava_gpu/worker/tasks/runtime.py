@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import FlavaForPreTraining, FlavaImageConfig, FlavaTextConfig
 
 from flava_gpu.checkpoint_parts import read_tokenizer
+from flava_gpu.checkpoint_reader import CheckpointReader
 from flava_gpu.made_up_texts import PAIR_LENGTH
 from flava_gpu.objectives import fused_states
 from flava_gpu.preprocess import to_pixel_values
@@ -47,6 +48,8 @@ class FlavaRuntime:
     grid: int
     """Patches along one side."""
     bytes: int
+    weights_sha256: str
+    """Of model.safetensors, as CheckpointReader.sha256 has it."""
     chunk: int = FIRST_CHUNK
     extras: dict[str, Any] = field(default_factory=dict)
     """A fine-tuned head beside the model, loaded when it is first used."""
@@ -169,5 +172,6 @@ def load_runtime(folder: Path, heads: Sequence[str], device: str, *, allow_pickl
         folder=folder,
         image_size=image_size,
         grid=image_size // patch_size,
+        weights_sha256=CheckpointReader(folder).sha256(),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()),
     )

@@ -37,6 +37,10 @@ class TextReader:
         self._class_id = self._special("[CLS]")
         self._separator_id = self._special("[SEP]")
 
+    def of_length(self, max_length: int) -> TextReader:
+        """The same tokenizer, cutting elsewhere."""
+        return TextReader(Tokenizer.from_str(self._whole.to_str()), max_length, self._vocab_size)
+
     def read(self, text: str, pair: str | None = None) -> Tokens:
         whole = self._whole.encode(text, pair)
         kept = whole if len(whole.ids) <= self.max_length else self._cut.encode(text, pair)
