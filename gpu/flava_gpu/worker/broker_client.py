@@ -160,7 +160,9 @@ class BrokerClient:
     ) -> Any:
         """`call` again while the gateway is unavailable, until it answers, patience ends or `stopping` is set."""
         until = time.monotonic() + patience_seconds
-        pause = wait_exponential_jitter(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=FIRST_PAUSE_SECONDS)
+        pause = wait_exponential_jitter(
+            multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS, jitter=FIRST_PAUSE_SECONDS
+        )
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome is not None else None

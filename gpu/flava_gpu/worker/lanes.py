@@ -179,8 +179,8 @@ class InteractiveLane(Lane):
         for held in jobs:
             try:
                 held.check()
-                key = (held.lease.kind, key_of(held.lease.model))
-                groups.setdefault(key, []).append((held, self._input(held)))
+                given = self._input(held)
+                groups.setdefault((held.lease.kind, key_of(held.lease.model)), []).append((held, given))
             except Exception as error:
                 self._end(held, error)
         for (kind, _), group in groups.items():
@@ -236,7 +236,8 @@ class LongLane(Lane):
     def room(self) -> int:
         return 1
 
-    def hand_back(self) -> None:
+    def stop(self) -> None:
+        super().stop()
         for held in self.heartbeat.held():
             held.hand_back()
 
