@@ -13,11 +13,11 @@ const KEYS = {
 } as const
 export type Key = keyof typeof KEYS
 
-/** A service with the keys above, without encoders. What is thrown away goes at the next scheduled run. */
-export function startKeyedWorkers(): Promise<RunningWorkers> {
+/** A service with the keys above, without encoders unless asked for. What is thrown away goes at the next scheduled run. */
+export function startKeyedWorkers({ withoutEncoders = true } = {}): Promise<RunningWorkers> {
   const keys = Object.entries(KEYS).map(([key, facts]) => ({ id: key, ...facts, sha256: sha256(key) }))
   const vars = { API_KEYS: JSON.stringify(keys), TRASH_DELAY_SECONDS: '0.001' }
-  return startWorkers({ vars: { 'flava-edge': vars }, withoutEncoders: true })
+  return startWorkers({ vars: { 'flava-edge': vars }, withoutEncoders })
 }
 
 export function bearer(key: string): { authorization: string } {
@@ -90,7 +90,11 @@ export function get(
 export async function putFile(
   workers: RunningWorkers,
   content: string | Uint8Array,
-  { filename = 'data.jsonl', purpose = 'user_data', key = 'sk-one' as Key } = {},
+  {
+    filename = 'data.jsonl',
+    purpose = 'user_data',
+    key = 'sk-one',
+  }: { filename?: string; purpose?: string; key?: Key } = {},
 ): Promise<z.infer<typeof FileSchema>> {
   const response = await postForm(
     workers,

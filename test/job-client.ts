@@ -56,30 +56,6 @@ export function errorOf({ body }: JsonAnswer): { code: string; param: string | n
   }
 }
 
-/** Uploads a file; resolves to its id. */
-export async function upload(
-  workers: Pick<RunningWorkers, 'fetch'>,
-  content: string | Uint8Array,
-  {
-    purpose = 'batch',
-    filename = 'file.jsonl',
-    headers = {},
-  }: { purpose?: string; filename?: string; headers?: Record<string, string> } = {},
-): Promise<string> {
-  const form = new FormData()
-  form.set('purpose', purpose)
-  form.set('file', new Blob([typeof content === 'string' ? content : Uint8Array.from(content)]), filename)
-  const encoded = new Response(form)
-  const response = await workers.fetch('/v1/files', {
-    method: 'POST',
-    headers: { 'content-type': encoded.headers.get('content-type') ?? '', ...headers },
-    body: await encoded.arrayBuffer(),
-  })
-  const file: Json = JSON.parse(await response.text())
-  if (typeof file.id !== 'string') throw new Error(`${response.status}: ${JSON.stringify(file)}`)
-  return file.id
-}
-
 export interface StreamedEvent {
   id: string | null
   event: string

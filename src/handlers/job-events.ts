@@ -21,7 +21,6 @@ export async function streamJobEvents(c: AppContext, { broker, log }: JobDepende
   const id = c.req.param('job') ?? ''
   const begin = parseLastEventId(c.req.header('last-event-id'))
   facts.job = (await broker.get(project, id)).id
-  c.header('cache-control', 'no-store')
   // Proxies that buffer whole answers would hold events back.
   c.header('x-accel-buffering', 'no')
   return streamSSE(

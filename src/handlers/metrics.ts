@@ -43,10 +43,10 @@ function formatMetrics(metrics: BrokerMetrics): string {
     family(
       'flava_job_wait_seconds_total',
       'counter',
-      'Time that ended jobs have waited for their last attempt.',
+      'Time that ended jobs have waited for workers, before all their attempts together.',
       ended.map(({ kind, state, waitSeconds }) => [{ kind, state }, waitSeconds]),
     ),
-    family('flava_job_run_seconds', 'histogram', 'How long the last attempt of ended jobs took.', [
+    family('flava_job_run_seconds', 'histogram', 'How long ended jobs ran, all their attempts together.', [
       ...metrics.durationBuckets.map(({ kind, le, count }): Sample => [{ kind, le }, count, '_bucket']),
       ...kinds.flatMap((kind): Sample[] => [
         [{ kind, le: '+Inf' }, totalOf(kind, 'jobs'), '_bucket'],
