@@ -5,12 +5,12 @@ import type { z } from 'zod'
 import type { WorkerToken } from '../jobs/ports.ts'
 import {
   CompleteRequestSchema,
-  CompleteResponseSchema,
+  type CompleteResponseSchema,
   FailRequestSchema,
-  FailResponseSchema,
+  type FailResponseSchema,
   HeartbeatRequestSchema,
   LeaseRequestSchema,
-  LeaseResponseSchema,
+  type LeaseResponseSchema,
   UrlsRequestSchema,
 } from '../jobs/worker-protocol.ts'
 import type { JobDependencies } from '../services/job-dependencies.ts'
