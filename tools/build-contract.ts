@@ -10,7 +10,7 @@ import * as protocol from '../src/jobs/worker-protocol.ts'
 
 const OUTPUT = resolve(import.meta.dirname, '../contract/worker-protocol.schema.json')
 
-const MESSAGES: Record<string, z.ZodType> = {
+export const MESSAGES: Record<string, z.ZodType> = {
   LeaseRequest: protocol.LeaseRequestSchema,
   LeaseResponse: protocol.LeaseResponseSchema,
   HeartbeatRequest: protocol.HeartbeatRequestSchema,
