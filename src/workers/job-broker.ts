@@ -62,14 +62,24 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
     this.#alarmAtMs = undefined
     const { store } = this.#parts
     store.transaction(() => settleDueJobs(store))
-    const unqueued = await this.#broker.takeUnqueued()
-    if (unqueued.length > 0) await cloudflareQueue(this.env.JOB_QUEUE).send(unqueued)
+    await this.#sendAgain()
     await this.#setAlarm()
   }
 
   /** Milliseconds since 1970; tests move it. */
   protected now(): number {
     return Date.now()
+  }
+
+  /** What was stored and never came through the Queue. */
+  async #sendAgain(): Promise<void> {
+    try {
+      const unqueued = await this.#broker.takeUnqueued()
+      if (unqueued.length > 0) await cloudflareQueue(this.env.JOB_QUEUE).send(unqueued)
+    } catch (error) {
+      // They come due again; an alarm that throws too often would never ring again.
+      logError(error)
+    }
   }
 
   async #sendWebhooks(): Promise<void> {

@@ -70,7 +70,7 @@ export function createBroker(parts: BrokerParts): JobBroker {
     metrics: () => within(() => readMetrics(store, parts.known)),
     takeUnqueued: () => within(() => takeUnqueued(store)),
     async expire() {
-      while (await within(() => expireSome(store)));
+      while (await within(() => expireSome(store, parts.known)));
     },
     announceObjects: (keys, keepMs) => within(() => discardAt(store, keys, store.now() + keepMs)),
     discardObjects: (keys) => within(() => discardAt(store, keys, store.now())),

@@ -30,7 +30,8 @@ export function nextDueMs(store: BrokerStore): number | null {
 }
 
 function settle(store: BrokerStore, row: JobRow, now: number): void {
-  if (row.deadline_ms !== null && row.deadline_ms <= now && row.is_cancel_requested === 0) {
+  const isCancelRequested = row.is_cancel_requested === 1
+  if (row.deadline_ms !== null && row.deadline_ms <= now && !isCancelRequested) {
     endJob(store, row.id, {
       move: 'expire',
       message: 'The job’s deadline has passed.',
@@ -39,7 +40,11 @@ function settle(store: BrokerStore, row: JobRow, now: number): void {
     return
   }
   if (row.state !== 'running') return
-  endLease(store, row, 'expired', refusal('lease_expired', `Worker ${row.worker ?? ''} was no longer heard of.`))
+  // Its end was wanted, so nothing went wrong.
+  const error = isCancelRequested
+    ? null
+    : refusal('lease_expired', `Worker ${row.worker ?? ''} was no longer heard of.`)
+  endLease(store, row, 'expired', error)
 }
 
 function refusal(code: string, message: string): JobError {

@@ -111,14 +111,19 @@ export function insertJob(store: BrokerStore, job: NewJob): void {
   if (state === 'queued') store.offer(job.id)
 }
 
-/** Tells a waiting worker that can do it. */
+/** Tells a waiting worker that can do it, when its time has come. */
 export function offerOf(store: BrokerStore, idle: LeaseWaiters, id: string): void {
   const row = firstRow<Pick<JobRow, 'kind' | 'need' | 'model_id' | 'min_memory_mib' | 'not_before_ms'>>(
     store,
     `SELECT kind, need, model_id, min_memory_mib, not_before_ms FROM jobs WHERE id = ? AND state = 'queued'`,
     id,
   )
-  if (row === undefined || row.not_before_ms > store.now()) return
+  if (row === undefined) return
+  const waitMs = row.not_before_ms - store.now()
+  if (waitMs > 0) {
+    setTimeout(() => offerOf(store, idle, id), waitMs)
+    return
+  }
   idle.offer({ kind: row.kind, need: row.need, modelId: row.model_id, minMemoryMib: row.min_memory_mib })
 }
 

@@ -7,6 +7,7 @@ import { forgetOldKeys } from './idempotency-rows.ts'
 import { readJson, rows, run, type BrokerStore } from './store.ts'
 import { discard } from './trash-rows.ts'
 import { expireUploads } from './upload-rows.ts'
+import { forgetWorkers, type KnownWorkers } from './worker-rows.ts'
 
 /** In one transaction; the rest is done by the next ones. */
 const MAX_TOGETHER = 200
@@ -16,10 +17,10 @@ const WORKER_RETENTION_MS = 7 * 86_400_000
 type EndedRow = { id: string; fence: number; state: string; outputs: string }
 
 /** One piece of the work, to be called until it is done. @returns whether there may be more */
-export function expireSome(store: BrokerStore): boolean {
+export function expireSome(store: BrokerStore, known: KnownWorkers): boolean {
   const { jobRetentionMs } = store.settings
   forgetOldKeys(store)
-  run(store, 'DELETE FROM workers WHERE last_seen_ms <= ?', store.now() - WORKER_RETENTION_MS)
+  forgetWorkers(store, known, store.now() - WORKER_RETENTION_MS)
   const isMore = [
     expireFiles(store, MAX_TOGETHER),
     expireUploads(store, jobRetentionMs, MAX_TOGETHER),

@@ -107,6 +107,11 @@ export function listWorkers(store: BrokerStore, known: KnownWorkers): ConnectedW
   }))
 }
 
+export function forgetWorkers(store: BrokerStore, known: KnownWorkers, seenBeforeMs: number): void {
+  for (const [id, { lastSeenMs }] of known) if (lastSeenMs <= seenBeforeMs) known.delete(id)
+  run(store, 'DELETE FROM workers WHERE last_seen_ms <= ?', seenBeforeMs)
+}
+
 /** As the worker that was seen last tells it. */
 export function headsOf(known: KnownWorkers, model: string): string[] | undefined {
   const newestFirst = [...known.values()].toSorted((a, b) => b.lastSeenMs - a.lastSeenMs)
