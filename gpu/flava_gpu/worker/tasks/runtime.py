@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import FlavaForPreTraining, FlavaImageConfig, FlavaTextConfig
+from transformers.utils.logging import disable_progress_bar
 
 from flava_gpu.checkpoint_parts import read_tokenizer
 from flava_gpu.checkpoint_reader import CheckpointReader
@@ -153,6 +154,7 @@ class FlavaRuntime:
 
 def load_runtime(folder: Path, heads: Sequence[str], device: str, *, allow_pickle: bool = False) -> FlavaRuntime:
     """Reads a checkpoint folder in fp32. The caller has checked that its weights are not a pickle, or may be one."""
+    disable_progress_bar()  # a worker's output is a log
     use_safetensors = None if allow_pickle else True
     model = FlavaForPreTraining.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=use_safetensors, local_files_only=True
