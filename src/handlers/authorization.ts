@@ -22,7 +22,7 @@ export async function authorize(c: AppContext, config: AppConfig, scopes: readon
     throw new InvalidApiKeyError('expected an API key, got a worker token, which opens /v1/worker alone')
   }
   if (config.apiKeys.length === 0) {
-    if (!isLoopback(c.req.url)) {
+    if (!LOOPBACK_HOSTS.has(new URL(c.req.url).hostname)) {
       throw new MissingApiKeyError('no API key is configured, so this service answers on loopback only; set API_KEYS')
     }
     c.header(OPEN_HEADER, OPEN_NOTICE)
@@ -35,11 +35,6 @@ export async function authorize(c: AppContext, config: AppConfig, scopes: readon
   c.var.facts.project = key.project
   c.set('project', key.project)
   c.set('isAdmin', key.scopes.includes('admin'))
-}
-
-/** Whether a request came to this machine's own address. */
-export function isLoopback(url: string): boolean {
-  return LOOPBACK_HOSTS.has(new URL(url).hostname)
 }
 
 /** The token of an `authorization: Bearer` header. */

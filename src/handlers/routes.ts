@@ -1,5 +1,6 @@
 // Every route of the service: method, path, who may call it, and its handler.
 
+import { AppError } from '../errors.ts'
 import type { JobDependencies } from '../services/job-dependencies.ts'
 import { countUsage } from '../services/usage.ts'
 import { batchRoutes } from './batches.ts'
@@ -40,7 +41,7 @@ export function createRoutes({ config, embedding, jobs, nowMs, randomHex, log }:
     ...workerProtocolRoutes(deps),
     ...workerTokenRoutes(deps),
     ...workerRoutes(deps),
-    ...webhookEndpointRoutes(deps),
+    ...webhookEndpointRoutes({ ...deps, isOpen: !(config instanceof AppError) && config.apiKeys.length === 0 }),
     ...usageRoutes(deps),
     ...metricsRoutes(deps),
     { method: 'GET', path: '/livez', handle: getLiveness },
