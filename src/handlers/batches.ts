@@ -11,9 +11,9 @@ import { BatchJobSchema } from '../services/job-requests.ts'
 import { BatchRequestSchema, completionWindowMs, type Batch } from './batches-schema.ts'
 import type { AppContext, Route } from './context.ts'
 import { runOnce } from './idempotency.ts'
-import { toOptionalSeconds, toSeconds } from './job-format.ts'
 import { pageQuery } from './paging.ts'
 import { expectObject, parseField } from './parse-field.ts'
+import { toSeconds } from './unix-seconds.ts'
 
 const SCOPES = ['jobs'] as const
 export const BatchListQuerySchema = pageQuery(20)
@@ -87,7 +87,7 @@ function toBatch(job: JobRecord): Batch {
   const request = BatchJobSchema.parse(job.request)
   const status = statusOf(job)
   const endedAs = (...statuses: Batch['status'][]): number | null =>
-    statuses.includes(status) ? toOptionalSeconds(job.endedAtMs) : null
+    statuses.includes(status) ? toSeconds(job.endedAtMs) : null
   const fileOf = (name: string): string | null => job.outputs.find((output) => output.name === name)?.fileId ?? null
   return {
     id: job.id,
@@ -101,8 +101,8 @@ function toBatch(job: JobRecord): Batch {
     output_file_id: fileOf(BATCH_OUTPUT),
     error_file_id: fileOf(BATCH_ERRORS),
     created_at: toSeconds(job.createdAtMs),
-    in_progress_at: toOptionalSeconds(job.startedAtMs),
-    expires_at: toOptionalSeconds(job.deadlineMs),
+    in_progress_at: toSeconds(job.startedAtMs),
+    expires_at: toSeconds(job.deadlineMs),
     // Neither moment is kept: a batch is finalized in the statement that completes it.
     finalizing_at: endedAs('completed'),
     cancelling_at: endedAs('cancelled'),

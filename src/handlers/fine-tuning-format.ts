@@ -6,7 +6,7 @@ import type { JobCheckpoint, JobEvent, JobRecord } from '../jobs/job.ts'
 import { RESULT_OBJECT } from '../jobs/worker-protocol.ts'
 import { FineTuningJobSchema } from '../services/job-requests.ts'
 import type { FineTuningCheckpoint, FineTuningEvent, FineTuningJobAnswer } from './fine-tuning-schema.ts'
-import { toOptionalSeconds, toSeconds } from './job-format.ts'
+import { toSeconds } from './unix-seconds.ts'
 
 const MODEL_FOLDER = 'model/'
 
@@ -21,7 +21,7 @@ export function toFineTuningJob(job: JobRecord, nowMs: number): FineTuningJobAns
     id: job.id,
     object: 'fine_tuning.job',
     created_at: toSeconds(job.createdAtMs),
-    finished_at: toOptionalSeconds(job.endedAtMs),
+    finished_at: toSeconds(job.endedAtMs),
     estimated_finish: eta === null ? null : Math.round(nowMs / 1000 + eta),
     model: job.modelId,
     fine_tuned_model: job.state === 'succeeded' ? modelOf(job, request.suffix) : null,

@@ -78,7 +78,7 @@ export const FineTuningJobSchema = z
     error: z
       .object({ code: z.string(), message: z.string(), param: z.string().nullable(), line: z.int().nullable() })
       .nullable(),
-    integrations: z.array(z.never()),
+    integrations: z.array(z.unknown()),
     metadata: MetadataSchema.nullable(),
     x_flava: z.object({
       state: z.string().meta({ description: 'The status of GET /v1/jobs/{id}.' }),

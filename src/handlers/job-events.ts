@@ -6,7 +6,8 @@ import { InvalidInputError } from '../errors.ts'
 import type { JobEvent } from '../jobs/job.ts'
 import type { JobDependencies } from '../services/job-dependencies.ts'
 import type { AppContext } from './context.ts'
-import { toJob, toSeconds } from './job-format.ts'
+import { toJob } from './job-format.ts'
+import { toSeconds } from './unix-seconds.ts'
 
 const EVENTS_A_CALL = 256
 /** A waiter of the broker is held for so long: the most that a client which has left costs it. */

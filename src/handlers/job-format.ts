@@ -7,6 +7,7 @@ import { readResult } from '../services/job-result.ts'
 import { AnyJobSchema } from '../services/job-requests.ts'
 import type { Job } from './jobs-schema.ts'
 import { formatResult } from './multimodal-format.ts'
+import { toSeconds } from './unix-seconds.ts'
 
 export function toJob(job: JobRecord): Job {
   const { usage } = job
@@ -17,9 +18,9 @@ export function toJob(job: JobRecord): Job {
     status: job.state,
     model: job.modelId,
     created_at: toSeconds(job.createdAtMs),
-    started_at: toOptionalSeconds(job.startedAtMs),
-    ended_at: toOptionalSeconds(job.endedAtMs),
-    expires_at: toOptionalSeconds(job.deadlineMs),
+    started_at: toSeconds(job.startedAtMs),
+    ended_at: toSeconds(job.endedAtMs),
+    expires_at: toSeconds(job.deadlineMs),
     attempts: job.attempt,
     max_attempts: job.maxAttempts,
     max_runtime_seconds: job.maxRuntimeSeconds,
@@ -43,12 +44,4 @@ export async function toJobWithResult(job: JobRecord, objects: ObjectStore): Pro
   const { kind, state } = job
   if (!isInteractive(kind) || state !== 'succeeded') return toJob(job)
   return { ...toJob(job), result: formatResult(kind, job, await readResult(job, objects)) }
-}
-
-export function toSeconds(atMs: number): number {
-  return Math.floor(atMs / 1000)
-}
-
-export function toOptionalSeconds(atMs: number | null): number | null {
-  return atMs === null ? null : toSeconds(atMs)
 }

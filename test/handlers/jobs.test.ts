@@ -28,7 +28,13 @@ beforeEach(async () => {
   for (const lease of await worker.lease({ maxJobs: 32, waitMs: 0 })) await worker.complete(lease, { scores: [0.5] })
 })
 
-function submit({ key = 'sk-one' as Key, headers = {}, body = {} } = {}): Promise<JsonAnswer> {
+interface Submission {
+  key?: Key
+  headers?: Record<string, string>
+  body?: object
+}
+
+function submit({ key = 'sk-one', headers = {}, body = {} }: Submission = {}): Promise<JsonAnswer> {
   const request = { model: MODEL, pairs: [{ image, text: 'a' }], ...body }
   return post(workers, ROUTE, request, { ...bearer(key), ...headers })
 }
@@ -273,8 +279,8 @@ describe('owners', () => {
 })
 
 describe('Idempotency-Key', () => {
-  const withKey = (key: string, more: Parameters<typeof submit>[0] = {}) =>
-    submit({ ...more, headers: { 'idempotency-key': key, ...more?.headers } })
+  const withKey = (key: string, more: Submission = {}) =>
+    submit({ ...more, headers: { 'idempotency-key': key, ...more.headers } })
 
   test('the same request is answered again as it was, quoted or bare, and makes no second job', async () => {
     const first = await withKey('"replay-1"')

@@ -4,7 +4,7 @@ import OpenAI, { toFile, ConflictError, NotFoundError, BadRequestError } from 'o
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { BatchInputSchema, FineTuningInputSchema } from '../../src/jobs/job-work.ts'
 import { JobSchema } from '../../src/handlers/jobs-schema.ts'
-import { FakeWorker, sendTo, startFakeWorker } from '../fake-worker.ts'
+import { sendTo, startFakeWorker, type FakeWorker } from '../fake-worker.ts'
 import { startWorkers, type RunningWorkers } from '../harness.ts'
 import { get, pngBase64, post } from '../job-client.ts'
 
