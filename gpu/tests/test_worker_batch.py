@@ -184,7 +184,7 @@ def test_every_line_that_cannot_be_done_is_told_with_its_number_and_the_others_a
         ("method", 7, "invalid_method", None),
         ("empty", 8, "invalid_input", 400),
         ("long", 9, "input_too_long", 400),
-        ("picture", 10, "unsupported_image", 400),
+        ("picture", 10, "unsupported_image", 415),
         ("fetch", 11, "image_url_refused", 400),
         ("dimensions", 12, "unsupported_dimensions", 400),
     ]
@@ -194,6 +194,7 @@ def test_a_batch_that_loses_its_worker_goes_on_where_it_was_with_nothing_lost_or
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_run, "CHECKPOINT_LINES", 32)
+    monkeypatch.setattr(batch_run, "LINES_AT_ONCE", 16)
     # 96 lines, every seventh wrong; 32 a checkpoint, and the first worker is lost after the second one.
     lines = [line(f"r{n}", {"input": [] if n % 7 == 0 else f"text {n}"}) for n in range(96)]
     job = add(gateway, lines)

@@ -30,12 +30,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LINES_AT_ONCE = 16
+LINES_AT_ONCE = 32
 CHECKPOINT_LINES = 256
 CHECKPOINT_SECONDS = 20.0
 """A checkpoint comes after this long, or after so many lines: what a killed worker costs."""
-BAD_REQUEST, CONFLICT, SERVER_ERROR = 400, 409, 500
-STATUSES = {"head_not_trained": CONFLICT, "worker_error": SERVER_ERROR}
+BAD_REQUEST, SERVER_ERROR = 400, 500
+STATUSES = {
+    "head_not_trained": 409,
+    "image_too_large": 413,
+    "unsupported_image": 415,
+    "corrupt_image": 422,
+    "worker_error": SERVER_ERROR,
+}
+"""What the routes answer, where it is not BAD_REQUEST."""
 
 
 @dataclass

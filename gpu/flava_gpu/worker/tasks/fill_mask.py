@@ -74,7 +74,7 @@ def plan_item(gathered: Gathered, item: dict[str, Any], param: str) -> Item:
             message = f"{param}.text: expected at most {limit} tokens, got {tokens.count}: a mask might be cut off"
             raise JobError("input_too_long", message, param=f"{param}.text")
     if not words and not patches:
-        raise JobError("nothing_masked", f"{param}: expected a [MASK] in text, or masked patches", param=param)
+        raise JobError("invalid_input", f"{param}: expected a [MASK] in text, or masked patches", param=param)
     if words:
         runtime.require("mlm" if item["image"] is None else "mmm_text")
     if patches:
