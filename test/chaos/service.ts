@@ -2,16 +2,16 @@
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../free-port.ts'
 import { startWorkers } from '../harness.ts'
 import type { ChaosService } from './run-chaos.ts'
 
 export async function startChaosService(): Promise<ChaosService & { stop(): Promise<void> }> {
   const persistDirectory = mkdtempSync(join(tmpdir(), 'flava-chaos-'))
   // Fixed for all starts: workers know the service by its address.
-  const port = await findFreePort()
+  const port = await freePort()
   const earlier = new Set(workerdProcesses())
   const start = () => startWorkers({ persistDirectory, port })
   let running = await start()
@@ -37,13 +37,4 @@ function workerdProcesses(): number[] {
     .map((line) => line.trim().split(/\s+/))
     .filter(([, parent, command]) => Number(parent) === process.pid && command?.startsWith('workerd') === true)
     .map(([pid]) => Number(pid))
-}
-
-async function findFreePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((listening) => probe.listen(0, '127.0.0.1', listening))
-  const address = probe.address()
-  await new Promise((closed) => probe.close(closed))
-  if (typeof address === 'object' && address !== null) return address.port
-  throw new Error('no free port was found')
 }
