@@ -6,6 +6,10 @@ import type { ObjectStore } from '../jobs/ports.ts'
 
 export type ArchiveKind = 'zip' | 'tar' | 'tar.gz'
 
+/** `PK` 3 4; 1f 8b; `ustar` in a tar's first header. */
+const ZIP_MAGIC = [0x50, 0x4b, 0x03, 0x04]
+const GZIP_MAGIC = [0x1f, 0x8b]
+const TAR_MAGIC = [0x75, 0x73, 0x74, 0x61, 0x72]
 const TAR_BLOCK_BYTES = 512
 const TAR_MAGIC_OFFSET = 257
 
@@ -16,9 +20,10 @@ export async function readArchiveKind(file: FileRecord, objects: ObjectStore, pa
   if (file.bytes === 0) throw wrong()
   const head = await objects.get(file.key, { offset: 0, length: Math.min(file.bytes, TAR_BLOCK_BYTES) })
   if (head === undefined) throw new InvalidInputError(`${param}: the file's content is gone`, { param })
-  const text = new TextDecoder('latin1').decode(await new Response(head.body).arrayBuffer())
-  if (text.startsWith('PK\x03\x04')) return 'zip'
-  if (text.startsWith('\x1f\x8b')) return 'tar.gz'
-  if (text.startsWith('ustar', TAR_MAGIC_OFFSET)) return 'tar'
+  const bytes = new Uint8Array(await new Response(head.body).arrayBuffer())
+  const holds = (magic: readonly number[], offset = 0): boolean => magic.every((byte, i) => bytes[offset + i] === byte)
+  if (holds(ZIP_MAGIC)) return 'zip'
+  if (holds(GZIP_MAGIC)) return 'tar.gz'
+  if (holds(TAR_MAGIC, TAR_MAGIC_OFFSET)) return 'tar'
   throw wrong()
 }

@@ -95,7 +95,7 @@ describe('methods and routes', () => {
   test.for<[string, string, string]>([
     ['GET', '/v1/embeddings', 'POST, OPTIONS'],
     ['DELETE', '/v1/models', 'GET, HEAD, OPTIONS'],
-    ['PUT', `/v1/models/${MODEL}`, 'GET, HEAD, OPTIONS'],
+    ['PUT', `/v1/models/${MODEL}`, 'GET, HEAD, DELETE, OPTIONS'],
     ['POST', '/livez', 'GET, HEAD, OPTIONS'],
   ])('%s %s is refused with what is allowed', async ([method, path, allowed]) => {
     const response = await workers.fetch(path, { method })
