@@ -1,10 +1,12 @@
 // How much linear memory one pass takes above the weights, from the geometry alone: an upper bound of what the encoders
 // and the kernels' scratch reserve at their widest point. A test holds it against the arena's own count.
-import { attentionScratchBytes, gemmScratchBytes, layerNormScratchBytes } from '../wasm/scratch-bytes.ts'
+import { attentionScratchBytes, gemmScratchBytes, isWideGemm, layerNormScratchBytes } from '../wasm/scratch-bytes.ts'
 import { BYTES_PER_F32 } from './activations.ts'
 import type { EncoderConfig, ImageConfig } from './config.ts'
+import type { FlavaImageEncoder } from './image-encoder.ts'
+import type { FlavaTextEncoder } from './text-encoder.ts'
 
-/** The scheme whose GEMM takes most scratch: the most groups. */
+/** The scheme whose GEMM takes most scratch, on bytes and on int16 pairs: the most groups. */
 const WIDEST_SCHEME = 'w4g32'
 /** Rows are quantized in blocks of 4. */
 const ROW_BLOCK = 4
@@ -15,24 +17,47 @@ const ALIGNMENT_SLACK_BYTES = 1024
  * @param numTokens of all sequences of the pass
  * @param longest tokens of its longest sequence
  */
-export function passBytes(config: EncoderConfig | ImageConfig, numTokens: number, longest: number): number {
+export function passBytes(encoder: FlavaTextEncoder | FlavaImageEncoder, numTokens: number, longest: number): number {
+  const { config } = encoder
+  const isWide = hasWideGemm(encoder)
   const statesBytes = f32Bytes(numTokens, config.hiddenSize)
   const stages = [
-    attentionBytes(config, numTokens, longest),
-    feedForwardBytes(config, numTokens),
-    // A normed copy of all states, or token 0 of each sequence gathered, normed, quantized and projected.
-    statesBytes + rowsBytes(numTokens, config.hiddenSize),
-    'patchSize' in config ? patchBytes(config, numTokens) : 0,
+    attentionBytes(config, numTokens, longest, isWide),
+    feedForwardBytes(config, numTokens, isWide),
+    // A normed copy of all states, or token 0 of each sequence gathered, normed, quantized in two terms and projected.
+    statesBytes +
+      rowsBytes(numTokens, config.hiddenSize) +
+      gemmScratchBytes('w8', 2 * numTokens, config.hiddenSize, true),
+    'patchSize' in config ? patchBytes(config, numTokens, isWide) : 0,
   ]
   // The last block keeps token 0 of each sequence beside the states.
   const gatheredBytes = statesBytes / Math.max(1, longest)
   return Math.ceil(statesBytes + gatheredBytes) + Math.max(...stages) + ALIGNMENT_SLACK_BYTES
 }
 
-function attentionBytes({ hiddenSize, headDim }: EncoderConfig, numTokens: number, longest: number): number {
+/** Whether a Linear of many rows may run on int16 pairs, which takes more scratch. */
+function hasWideGemm({ kernels, embeddings, stack }: FlavaTextEncoder | FlavaImageEncoder): boolean {
+  const linears = stack.blocks.flatMap(({ attention, feedForward }) => [
+    attention.query,
+    attention.key,
+    attention.value,
+    attention.outputDense,
+    feedForward.intermediateDense,
+    feedForward.outputDense,
+  ])
+  if ('patchProjection' in embeddings) linears.push(embeddings.patchProjection)
+  return linears.some(({ scheme }) => isWideGemm(scheme, kernels.dotKind))
+}
+
+function attentionBytes(
+  { hiddenSize, headDim }: EncoderConfig,
+  numTokens: number,
+  longest: number,
+  isWide: boolean,
+): number {
   const statesBytes = f32Bytes(numTokens, hiddenSize)
   const scratchBytes = Math.max(
-    gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize),
+    gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize, isWide),
     attentionScratchBytes(longest, headDim),
     layerNormScratchBytes(hiddenSize),
   )
@@ -40,27 +65,27 @@ function attentionBytes({ hiddenSize, headDim }: EncoderConfig, numTokens: numbe
   return contextQueryKeyValueBytes + 2 * rowsBytes(numTokens, hiddenSize) + scratchBytes
 }
 
-function feedForwardBytes({ hiddenSize, intermediateSize }: EncoderConfig, numTokens: number): number {
+function feedForwardBytes({ hiddenSize, intermediateSize }: EncoderConfig, numTokens: number, isWide: boolean): number {
   return (
     rowsBytes(numTokens, hiddenSize) +
     f32Bytes(numTokens, intermediateSize) +
     rowsBytes(numTokens, intermediateSize) +
     Math.max(
-      gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize),
-      gemmScratchBytes(WIDEST_SCHEME, numTokens, intermediateSize),
+      gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize, isWide),
+      gemmScratchBytes(WIDEST_SCHEME, numTokens, intermediateSize, isWide),
       layerNormScratchBytes(hiddenSize),
     )
   )
 }
 
 /** Pixels of each patch, quantized and projected; counted as if [CLS] were a patch too. */
-function patchBytes({ hiddenSize, numChannels, patchSize }: ImageConfig, numTokens: number): number {
+function patchBytes({ hiddenSize, numChannels, patchSize }: ImageConfig, numTokens: number, isWide: boolean): number {
   const patchValues = numChannels * patchSize ** 2
   return (
     f32Bytes(numTokens, hiddenSize) +
     f32Bytes(numTokens, patchValues) +
     rowsBytes(numTokens, patchValues) +
-    gemmScratchBytes(WIDEST_SCHEME, numTokens, patchValues)
+    gemmScratchBytes(WIDEST_SCHEME, numTokens, patchValues, isWide)
   )
 }
 

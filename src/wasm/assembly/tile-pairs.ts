@@ -1,5 +1,5 @@
 // The integer tile for x86 without a fused byte dot product: byte pairs into int16, then int16 pairs into int32.
-// For codes of 5 to 7 bits; tile-runs.ts is faster for 4. Same signature and same integers as tile-fused.ts.
+// For codes of 7 bits; tile-quads.ts and tile-runs.ts are faster for fewer. Same signature and same integers as tile-fused.ts.
 
 import { TileSums } from './tile-sums'
 
