@@ -1,13 +1,11 @@
 // How much linear memory one pass takes above the weights, from the geometry alone: an upper bound of what the encoders
 // and the kernels' scratch reserve at their widest point. A test holds it against the arena's own count.
-import { attentionScratchBytes, gemmScratchBytes, isWideGemm, layerNormScratchBytes } from '../wasm/scratch-bytes.ts'
+import { attentionScratchBytes, gemmScratchBytes, layerNormScratchBytes } from '../wasm/scratch-bytes.ts'
 import { BYTES_PER_F32 } from './activations.ts'
 import type { EncoderConfig, ImageConfig } from './config.ts'
 import type { FlavaImageEncoder } from './image-encoder.ts'
 import type { FlavaTextEncoder } from './text-encoder.ts'
 
-/** The scheme whose GEMM takes most scratch, on bytes and on int16 pairs: the most groups. */
-const WIDEST_SCHEME = 'w4g32'
 /** Rows are quantized in blocks of 4. */
 const ROW_BLOCK = 4
 /** The arena aligns to 16; a pass holds a few dozen pieces at once. */
@@ -18,25 +16,27 @@ const ALIGNMENT_SLACK_BYTES = 1024
  * @param longest tokens of its longest sequence
  */
 export function passBytes(encoder: FlavaTextEncoder | FlavaImageEncoder, numTokens: number, longest: number): number {
-  const { config } = encoder
-  const isWide = hasWideGemm(encoder)
+  const { config, stack, kernels } = encoder
+  const gemmBytes = gemmBytesOf(encoder)
   const statesBytes = f32Bytes(numTokens, config.hiddenSize)
   const stages = [
-    attentionBytes(config, numTokens, longest, isWide),
-    feedForwardBytes(config, numTokens, isWide),
+    attentionBytes(config, numTokens, longest, gemmBytes),
+    feedForwardBytes(config, numTokens, gemmBytes),
     // A normed copy of all states, or token 0 of each sequence gathered, normed, quantized in two terms and projected.
     statesBytes +
       rowsBytes(numTokens, config.hiddenSize) +
-      gemmScratchBytes('w8', 2 * numTokens, config.hiddenSize, true),
-    'patchSize' in config ? patchBytes(config, numTokens, isWide) : 0,
+      gemmScratchBytes(stack.projection.scheme, 2 * numTokens, config.hiddenSize, kernels.dotKind),
+    'patchSize' in config ? patchBytes(config, numTokens, gemmBytes) : 0,
   ]
   // The last block keeps token 0 of each sequence beside the states.
   const gatheredBytes = statesBytes / Math.max(1, longest)
   return Math.ceil(statesBytes + gatheredBytes) + Math.max(...stages) + ALIGNMENT_SLACK_BYTES
 }
 
-/** Whether a Linear of many rows may run on int16 pairs, which takes more scratch. */
-function hasWideGemm({ kernels, embeddings, stack }: FlavaTextEncoder | FlavaImageEncoder): boolean {
+/** The most scratch that a scheme of the blocks takes for rows of k values. */
+type GemmBytes = (numRows: number, k: number) => number
+
+function gemmBytesOf({ kernels, embeddings, stack }: FlavaTextEncoder | FlavaImageEncoder): GemmBytes {
   const linears = stack.blocks.flatMap(({ attention, feedForward }) => [
     attention.query,
     attention.key,
@@ -46,18 +46,19 @@ function hasWideGemm({ kernels, embeddings, stack }: FlavaTextEncoder | FlavaIma
     feedForward.outputDense,
   ])
   if ('patchProjection' in embeddings) linears.push(embeddings.patchProjection)
-  return linears.some(({ scheme }) => isWideGemm(scheme, kernels.dotKind))
+  const schemes = [...new Set(linears.map(({ scheme }) => scheme))]
+  return (numRows, k) => Math.max(...schemes.map((scheme) => gemmScratchBytes(scheme, numRows, k, kernels.dotKind)))
 }
 
 function attentionBytes(
   { hiddenSize, headDim }: EncoderConfig,
   numTokens: number,
   longest: number,
-  isWide: boolean,
+  gemmBytes: GemmBytes,
 ): number {
   const statesBytes = f32Bytes(numTokens, hiddenSize)
   const scratchBytes = Math.max(
-    gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize, isWide),
+    gemmBytes(numTokens, hiddenSize),
     attentionScratchBytes(longest, headDim),
     layerNormScratchBytes(hiddenSize),
   )
@@ -65,27 +66,35 @@ function attentionBytes(
   return contextQueryKeyValueBytes + 2 * rowsBytes(numTokens, hiddenSize) + scratchBytes
 }
 
-function feedForwardBytes({ hiddenSize, intermediateSize }: EncoderConfig, numTokens: number, isWide: boolean): number {
+function feedForwardBytes(
+  { hiddenSize, intermediateSize }: EncoderConfig,
+  numTokens: number,
+  gemmBytes: GemmBytes,
+): number {
   return (
     rowsBytes(numTokens, hiddenSize) +
     f32Bytes(numTokens, intermediateSize) +
     rowsBytes(numTokens, intermediateSize) +
     Math.max(
-      gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize, isWide),
-      gemmScratchBytes(WIDEST_SCHEME, numTokens, intermediateSize, isWide),
+      gemmBytes(numTokens, hiddenSize),
+      gemmBytes(numTokens, intermediateSize),
       layerNormScratchBytes(hiddenSize),
     )
   )
 }
 
 /** Pixels of each patch, quantized and projected; counted as if [CLS] were a patch too. */
-function patchBytes({ hiddenSize, numChannels, patchSize }: ImageConfig, numTokens: number, isWide: boolean): number {
+function patchBytes(
+  { hiddenSize, numChannels, patchSize }: ImageConfig,
+  numTokens: number,
+  gemmBytes: GemmBytes,
+): number {
   const patchValues = numChannels * patchSize ** 2
   return (
     f32Bytes(numTokens, hiddenSize) +
     f32Bytes(numTokens, patchValues) +
     rowsBytes(numTokens, patchValues) +
-    gemmScratchBytes(WIDEST_SCHEME, numTokens, patchValues, isWide)
+    gemmBytes(numTokens, patchValues)
   )
 }
 

@@ -9,7 +9,7 @@ import { K_STEP, MAX_K } from './pack.ts'
 import type { QuantizedRows } from './quantized-rows.ts'
 import { embeddingTensors, expectLinearShape, linearFormat, linearTensors, storedBytes } from './schemes.ts'
 import type { EmbeddingScheme, LinearScheme } from './schemes.ts'
-import { attentionScratchBytes, gemmScratchBytes, isWideGemm, layerNormScratchBytes, padRows } from './scratch-bytes.ts'
+import { attentionScratchBytes, gemmScratchBytes, layerNormScratchBytes, padRows } from './scratch-bytes.ts'
 import { selectKernelBuild } from './select-build.ts'
 import type { KernelBuild } from './select-build.ts'
 
@@ -228,7 +228,7 @@ class WasmKernels implements Kernels {
     const { bits, group } = linearFormat(scheme, k)
     const mark = this.arena.mark()
     try {
-      const scratchPtr = this.arena.alloc(gemmScratchBytes(scheme, m, k, isWideGemm(scheme, this.dotKind)))
+      const scratchPtr = this.arena.alloc(gemmScratchBytes(scheme, m, k, this.dotKind))
       this.#exports.gemm(
         bits,
         group,

@@ -12,6 +12,8 @@ const VECTOR_BYTES = 16
 /** As in assembly/gemm-wide.ts: k of a group are padded to whole fours of steps, rows are widened up to 208 at a time. */
 const WIDE_K_STEP = 16
 const MAX_WIDE_ROWS = 208
+/** k that share a start in assembly/tile-pairs.ts. */
+const PAIRS_K_STEP = 8
 /** As in assembly/tile-strassen.ts; of a factor's k there are half as many. */
 const PRODUCTS = 7
 
@@ -20,23 +22,26 @@ export function padRows(m: number): number {
   return Math.ceil(m / MR) * MR
 }
 
-/** Whether a Linear of this scheme runs on int16 pairs: on plain SIMD128 all do, and 8-bit weights do everywhere. */
-export function isWideGemm(scheme: LinearScheme, dotKind: DotKind): boolean {
-  return scheme === 'w8' || dotKind === 'wide'
+/**
+ * Bytes of the scratch that the GEMM lays out. On bytes: starts, the panel's scales, its codes. On int16 pairs: scales, codes of two
+ * panels, their products' factors, the rows' factors.
+ */
+export function gemmScratchBytes(scheme: LinearScheme, m: number, k: number, dotKind: DotKind): number {
+  const { bits, group } = linearFormat(scheme, k)
+  const groups = group === 0 ? 0 : k / group
+  if (isWideGemm(bits, k, dotKind)) {
+    const paddedK = groups * Math.ceil(group / WIDE_K_STEP) * WIDE_K_STEP
+    const rowBlocks = padRows(Math.min(m, MAX_WIDE_ROWS)) / MR
+    const factorBytes = (PRODUCTS * paddedK * I16) / 2
+    return groups * 4 * NR * F32 + 2 * k * NR + factorBytes * (2 * NR + 2 * rowBlocks)
+  }
+  const startsOfRow = bits === 7 && dotKind === 'pairs' ? k / PAIRS_K_STEP : groups
+  return (padRows(m) / MR) * startsOfRow * VECTOR_BYTES + groups * NR * F32 + k * NR
 }
 
-/**
- * Bytes of the scratch that the GEMM on bytes lays out: starts, the panel's scales, its codes; or with `isWide` the one on
- * int16 pairs: scales, codes of two panels, their products' factors, the rows' factors.
- */
-export function gemmScratchBytes(scheme: LinearScheme, m: number, k: number, isWide: boolean): number {
-  const { group } = linearFormat(scheme, k)
-  const groups = group === 0 ? 0 : k / group
-  if (!isWide) return (padRows(m) / MR) * groups * VECTOR_BYTES + groups * NR * F32 + k * NR
-  const paddedK = groups * Math.ceil(group / WIDE_K_STEP) * WIDE_K_STEP
-  const rowBlocks = padRows(Math.min(m, MAX_WIDE_ROWS)) / MR
-  const factorBytes = (PRODUCTS * paddedK * I16) / 2
-  return groups * 4 * NR * F32 + 2 * k * NR + factorBytes * (2 * NR + 2 * rowBlocks)
+/** As in assembly/gemm.ts: on plain SIMD128 all Linears run on int16 pairs, and 8-bit weights do everywhere. */
+function isWideGemm(bits: number, k: number, dotKind: DotKind): boolean {
+  return bits === 8 || dotKind === 'wide' || (bits === 7 && dotKind === 'pairs' && k % PAIRS_K_STEP !== 0)
 }
 
 /** Bytes of the scratch that attention lays out: keys, values, queries, weights, scores, and the four kinds of scales. */

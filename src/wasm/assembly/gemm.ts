@@ -22,6 +22,12 @@ const TILE = memory.data(128, 16)
 const RUNS: i32 = 3
 const QUADS: i32 = 4
 
+/** What runs on int16 pairs: isWideGemm of scratch-bytes.ts. The tile of 7 bits in pairs takes two steps at a time. */
+function isWideGemm(bits: i32, k: i32): bool {
+  const dotKind = DotKind.current
+  return bits == 8 || dotKind == WIDE || (bits == 7 && dotKind == PAIRS && k % 8 != 0)
+}
+
 /** The tile for these bits on this CPU. */
 function dotTile(
   tile: i32,
@@ -65,7 +71,7 @@ export function gemm(
   scratchPtr: usize,
 ): void {
   if (ASC_FEATURE_RELAXED_SIMD) {
-    if (bits != 8 && DotKind.current != WIDE) {
+    if (!isWideGemm(bits, k)) {
       gemmBytes(
         bits,
         group,
@@ -91,7 +97,7 @@ export function gemm(
 /**
  * Scratch, in this order (gemmScratchBytes in scratch-bytes.ts counts it):
  *
- *   starts [ceil(m/4)][k/group][4 rows] i32
+ *   starts [ceil(m/4)][k/group][4 rows] i32, for the tile of 7 bits in pairs [ceil(m/4)][k/8][4 rows][2] i16
  *   scales [k/group][8 columns] f32        this panel's
  *   codes  [k/4][8 columns][4 k] u8        this panel's
  *
@@ -117,16 +123,17 @@ function gemmBytes(
   const groups = group == 0 ? 0 : k / group
   const groupSteps = group / 4
   const blocks = (m + MR - 1) / MR
-  const startBytes = <usize>groups * 16
+  const dotKind = DotKind.current
+  const tile = dotKind == FUSED || bits == 7 ? dotKind : bits == 4 ? RUNS : QUADS
+  const startBytes = tile == PAIRS ? <usize>k * 2 : <usize>groups * 16
   const scalesPtr = scratchPtr + startBytes * blocks
   const codesPtr = scalesPtr + <usize>groups * 32
   const hasGroups = bits < 7
   const panelBytes = hasGroups ? <usize>k * bits : <usize>k * NR
   const scaleBytes = hasGroups ? <usize>groups * NR * 2 : NR * 4
   const zeroPoint = 1 << (bits - 1)
-  const dotKind = DotKind.current
-  const tile = dotKind == FUSED || bits == 7 ? dotKind : bits == 4 ? RUNS : QUADS
   if (tile == RUNS) startsI16(aPtr, blocks, groups, groupSteps, zeroPoint, scratchPtr)
+  else if (tile == PAIRS) startsI16(aPtr, blocks, k / 8, 2, zeroPoint, scratchPtr)
   else startsI32(aPtr, blocks, groups, groupSteps, zeroPoint, scratchPtr)
   for (let column: i32 = 0; column < n; column += NR) {
     const panelPtr = panelCodes(bits, wPtr, codesPtr, steps)
