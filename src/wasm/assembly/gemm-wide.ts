@@ -17,6 +17,9 @@ const MAX_ROWS: i32 = 208
 /** Below this many rows the additions of Strassen's right factors cost more than the products that they save. */
 const MIN_STRASSEN_ROWS: i32 = 32
 
+/** In groups of fewer steps (4 k each) the seven short loops cost more than the eighth that they save. */
+const MIN_STRASSEN_STEPS: i32 = 16
+
 /**
  * Scratch, in this order (gemmScratchBytes in scratch-bytes.ts counts it), with `padded` the steps of a group rounded up to
  * whole fours:
@@ -55,7 +58,7 @@ export function gemmWide(
     const blocks = (rows + 3) / 4
     const blocksPtr = aPtr + <usize>first * k
     let column: i32 = 0
-    if (rows >= MIN_STRASSEN_ROWS && n >= 4 * NR) {
+    if (rows >= MIN_STRASSEN_ROWS && padded >= MIN_STRASSEN_STEPS && n >= 4 * NR) {
       widenRowsStrassen(blocksPtr, rowsPtr, blocks, groups, groupSteps, padded)
       const blockBytes = <usize>groups * padded * (PRODUCTS * 8)
       for (; column + 4 * NR <= n; column += 4 * NR) {
