@@ -12,7 +12,7 @@ import {
 } from '../../src/wasm/reference.ts'
 import { linearFormat } from '../../src/wasm/schemes.ts'
 import type { LinearScheme } from '../../src/wasm/schemes.ts'
-import { FUSED_DOT, INT16_DOT, INT16_SUMS, PAIRS_TO_INT32 } from './peaks.ts'
+import { FUSED_DOT, INT16_DOT, INT16_SUMS, QUADS_TO_INT32 } from './peaks.ts'
 
 export interface PreparedRun {
   run: () => void
@@ -78,7 +78,7 @@ function onDot(dotKind: DotKind, fill: Fill): (modules: KernelModules) => Prepar
 }
 
 function gemmCase(scheme: LinearScheme, dotKind: DotKind, m: number, n: number, k: number): KernelCase {
-  const idioms = { fused: FUSED_DOT, pairs: scheme.startsWith('w4') ? INT16_SUMS : PAIRS_TO_INT32, wide: INT16_DOT }
+  const idioms = { fused: FUSED_DOT, pairs: scheme.startsWith('w4') ? INT16_SUMS : QUADS_TO_INT32, wide: INT16_DOT }
   return {
     kernel: `gemm ${scheme}`,
     shape: `m${m} n${n} k${k}`,

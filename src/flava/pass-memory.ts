@@ -3,9 +3,9 @@
 import { attentionScratchBytes, gemmScratchBytes, layerNormScratchBytes } from '../wasm/scratch-bytes.ts'
 import { BYTES_PER_F32 } from './activations.ts'
 import type { EncoderConfig, ImageConfig } from './config.ts'
+import type { FlavaImageEncoder } from './image-encoder.ts'
+import type { FlavaTextEncoder } from './text-encoder.ts'
 
-/** The scheme whose GEMM takes most scratch: the most groups. */
-const WIDEST_SCHEME = 'w4g32'
 /** Rows are quantized in blocks of 4. */
 const ROW_BLOCK = 4
 /** The arena aligns to 16; a pass holds a few dozen pieces at once. */
@@ -15,24 +15,50 @@ const ALIGNMENT_SLACK_BYTES = 1024
  * @param numTokens of all sequences of the pass
  * @param longest tokens of its longest sequence
  */
-export function passBytes(config: EncoderConfig | ImageConfig, numTokens: number, longest: number): number {
+export function passBytes(encoder: FlavaTextEncoder | FlavaImageEncoder, numTokens: number, longest: number): number {
+  const { config, stack, kernels } = encoder
+  const gemmBytes = gemmBytesOf(encoder)
   const statesBytes = f32Bytes(numTokens, config.hiddenSize)
   const stages = [
-    attentionBytes(config, numTokens, longest),
-    feedForwardBytes(config, numTokens),
-    // A normed copy of all states, or token 0 of each sequence gathered, normed, quantized and projected.
-    statesBytes + rowsBytes(numTokens, config.hiddenSize),
-    'patchSize' in config ? patchBytes(config, numTokens) : 0,
+    attentionBytes(config, numTokens, longest, gemmBytes),
+    feedForwardBytes(config, numTokens, gemmBytes),
+    // A normed copy of all states, or token 0 of each sequence gathered, normed, quantized in two terms and projected.
+    statesBytes +
+      rowsBytes(numTokens, config.hiddenSize) +
+      gemmScratchBytes(stack.projection.scheme, 2 * numTokens, config.hiddenSize, kernels.dotKind),
+    'patchSize' in config ? patchBytes(config, numTokens, gemmBytes) : 0,
   ]
   // The last block keeps token 0 of each sequence beside the states.
   const gatheredBytes = statesBytes / Math.max(1, longest)
   return Math.ceil(statesBytes + gatheredBytes) + Math.max(...stages) + ALIGNMENT_SLACK_BYTES
 }
 
-function attentionBytes({ hiddenSize, headDim }: EncoderConfig, numTokens: number, longest: number): number {
+/** The most scratch that a scheme of the blocks takes for rows of k values. */
+type GemmBytes = (numRows: number, k: number) => number
+
+function gemmBytesOf({ kernels, embeddings, stack }: FlavaTextEncoder | FlavaImageEncoder): GemmBytes {
+  const linears = stack.blocks.flatMap(({ attention, feedForward }) => [
+    attention.query,
+    attention.key,
+    attention.value,
+    attention.outputDense,
+    feedForward.intermediateDense,
+    feedForward.outputDense,
+  ])
+  if ('patchProjection' in embeddings) linears.push(embeddings.patchProjection)
+  const schemes = [...new Set(linears.map(({ scheme }) => scheme))]
+  return (numRows, k) => Math.max(...schemes.map((scheme) => gemmScratchBytes(scheme, numRows, k, kernels.dotKind)))
+}
+
+function attentionBytes(
+  { hiddenSize, headDim }: EncoderConfig,
+  numTokens: number,
+  longest: number,
+  gemmBytes: GemmBytes,
+): number {
   const statesBytes = f32Bytes(numTokens, hiddenSize)
   const scratchBytes = Math.max(
-    gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize),
+    gemmBytes(numTokens, hiddenSize),
     attentionScratchBytes(longest, headDim),
     layerNormScratchBytes(hiddenSize),
   )
@@ -40,27 +66,35 @@ function attentionBytes({ hiddenSize, headDim }: EncoderConfig, numTokens: numbe
   return contextQueryKeyValueBytes + 2 * rowsBytes(numTokens, hiddenSize) + scratchBytes
 }
 
-function feedForwardBytes({ hiddenSize, intermediateSize }: EncoderConfig, numTokens: number): number {
+function feedForwardBytes(
+  { hiddenSize, intermediateSize }: EncoderConfig,
+  numTokens: number,
+  gemmBytes: GemmBytes,
+): number {
   return (
     rowsBytes(numTokens, hiddenSize) +
     f32Bytes(numTokens, intermediateSize) +
     rowsBytes(numTokens, intermediateSize) +
     Math.max(
-      gemmScratchBytes(WIDEST_SCHEME, numTokens, hiddenSize),
-      gemmScratchBytes(WIDEST_SCHEME, numTokens, intermediateSize),
+      gemmBytes(numTokens, hiddenSize),
+      gemmBytes(numTokens, intermediateSize),
       layerNormScratchBytes(hiddenSize),
     )
   )
 }
 
 /** Pixels of each patch, quantized and projected; counted as if [CLS] were a patch too. */
-function patchBytes({ hiddenSize, numChannels, patchSize }: ImageConfig, numTokens: number): number {
+function patchBytes(
+  { hiddenSize, numChannels, patchSize }: ImageConfig,
+  numTokens: number,
+  gemmBytes: GemmBytes,
+): number {
   const patchValues = numChannels * patchSize ** 2
   return (
     f32Bytes(numTokens, hiddenSize) +
     f32Bytes(numTokens, patchValues) +
     rowsBytes(numTokens, patchValues) +
-    gemmScratchBytes(WIDEST_SCHEME, numTokens, patchValues)
+    gemmBytes(numTokens, patchValues)
   )
 }
 

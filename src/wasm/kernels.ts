@@ -228,7 +228,7 @@ class WasmKernels implements Kernels {
     const { bits, group } = linearFormat(scheme, k)
     const mark = this.arena.mark()
     try {
-      const scratchPtr = this.arena.alloc(gemmScratchBytes(scheme, m, k))
+      const scratchPtr = this.arena.alloc(gemmScratchBytes(scheme, m, k, this.dotKind))
       this.#exports.gemm(
         bits,
         group,

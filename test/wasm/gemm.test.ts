@@ -112,6 +112,21 @@ describe.each([...LINEAR_SCHEMES])('gemm %s', (scheme) => {
     expect(runGemm(input)).toEqual(gemmReference(input))
   })
 
+  // On int16 pairs: from 32 rows and 32 columns on by Strassen's algorithm, 208 rows at a time, columns by 32, 16 and 8.
+  test.each([
+    [31, 40, 1],
+    [32, 32, 1],
+    [33, 40, 2],
+    [34, 56, 3],
+    [36, 96, 1],
+    [207, 32, 1],
+    [211, 48, 1],
+    [245, 40, 1],
+  ])('equals the scalar reference to the last bit for many rows: m %i, n %i and %i steps of k', (m, n, kSteps) => {
+    const input = randomCase(m * 7919 + n * 31 + kSteps, scheme, { m, n, k: kSteps * kStep(scheme) })
+    expect(runGemm(input)).toEqual(gemmReference(input))
+  })
+
   test('equals the scalar reference to the last bit on random shapes', () => {
     const counts = [13, 5, 6].map((max) => fc.integer({ min: 0, max }))
     fc.assert(
@@ -135,7 +150,7 @@ describe.each([...LINEAR_SCHEMES])('gemm %s', (scheme) => {
     ['activations -127, the smallest weights', -127, 'minValue'],
     ['activations -1, the smallest weights', -1, 'minValue'],
   ] as const)('does not saturate anywhere at k 3072: %s', (_, activation, extreme) => {
-    const sizes = { m: 5, n: 16, k: 3072 }
+    const sizes = { m: 33, n: 40, k: 3072 }
     const weight = linearFormat(scheme, sizes.k)[extreme]
     const values = new Int8Array(sizes.m * sizes.k).fill(activation)
     const input = gemmCase(11, scheme, sizes, values, new Int8Array(sizes.n * sizes.k).fill(weight))
@@ -144,12 +159,29 @@ describe.each([...LINEAR_SCHEMES])('gemm %s', (scheme) => {
   })
 
   test('keeps sums of the largest codes exact against +-127 in every order', () => {
-    const sizes = { m: 4, n: 8, k: 128 }
+    const sizes = { m: 36, n: 40, k: 128 }
     const { minValue, maxValue } = linearFormat(scheme, sizes.k)
     const signs = (i: number) => (i >> (Math.floor(i / sizes.k) + 1)) % 2 === 0
     const values = Int8Array.from({ length: sizes.m * sizes.k }, (__, i) => (signs(i) ? 127 : -127))
     for (const value of [minValue, maxValue]) {
       const input = gemmCase(12, scheme, sizes, values, new Int8Array(sizes.n * sizes.k).fill(value))
+      expect(runGemm(input)).toEqual(gemmReference(input))
+    }
+  })
+
+  test("keeps Strassen's factors exact: blocks of the largest magnitude in patterns of signs", () => {
+    // S4 and B21 - T2 add up four blocks; rows, columns and steps of one block have one sign here.
+    const sizes = { m: 32, n: 32, k: 128 }
+    const { minValue, maxValue } = linearFormat(scheme, sizes.k)
+    for (let pattern = 0; pattern < 256; pattern += 5) {
+      const blockOf = (outer: number, i: number) => 2 * outer + ((i >> 2) & 1)
+      const values = Int8Array.from({ length: sizes.m * sizes.k }, (__, i) =>
+        (pattern >> blockOf((Math.floor(i / sizes.k) >> 1) & 1, i % sizes.k)) & 1 ? 127 : -127,
+      )
+      const weight = Int8Array.from({ length: sizes.n * sizes.k }, (__, i) =>
+        (pattern >> (4 + blockOf(Math.floor(i / sizes.k) >> 4, i % sizes.k))) & 1 ? maxValue : minValue,
+      )
+      const input = gemmCase(12, scheme, sizes, values, weight)
       expect(runGemm(input)).toEqual(gemmReference(input))
     }
   })

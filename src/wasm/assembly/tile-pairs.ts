@@ -1,5 +1,5 @@
-// The integer tile for x86 without a fused byte dot product: byte pairs into int16, then int16 pairs into int32.
-// For codes of 5 to 7 bits; tile-runs.ts is faster for 4. Same signature and same integers as tile-fused.ts.
+// The integer tile of 7-bit codes for x86 without a fused byte dot product: four products into int16, then int16 pairs into
+// int32. Same integers as tile-fused.ts; tile-quads.ts is faster for fewer bits.
 
 import { TileSums } from './tile-sums'
 
@@ -7,8 +7,13 @@ import { TileSums } from './tile-sums'
 const ONES = memory.data<i16>([1, 1, 1, 1, 1, 1, 1, 1], 16)
 
 /**
- * What dotTileFused does, with the layouts drawn there. Weights stay in 0..127, so a pair sum is at most
- * 2 * 127 * 127 = 32258 and fits int16.
+ * What dotTileFused does, with the layouts drawn there, two steps at a time: groupSteps is an even number. `start` holds two int16
+ * a row for every two steps, the zero point's share of the even and of the odd byte pairs. Four products of codes need 17 bits,
+ * but int16 addition is modulo 2^16 and only what is left with the start must fit: 4 * 127 * 63 = 32004.
+ *
+ *   start [groups * groupSteps / 2][4 rows][2] i16
+ *
+ * Splat loads and shared bounds checks as in tile-quads.ts.
  */
 export function dotTilePairs(
   aPtr: usize,
@@ -22,34 +27,64 @@ export function dotTilePairs(
   const ones = v128.load(ONES)
   TileSums.clear(tilePtr)
   for (let group: i32 = 0; group < groups; group++) {
-    const start = v128.load(startPtr)
-    let c00 = i32x4.shuffle(start, start, 0, 0, 0, 0)
+    let c00 = i32x4.splat(0)
     let c01 = c00
-    let c10 = i32x4.shuffle(start, start, 1, 1, 1, 1)
-    let c11 = c10
-    let c20 = i32x4.shuffle(start, start, 2, 2, 2, 2)
-    let c21 = c20
-    let c30 = i32x4.shuffle(start, start, 3, 3, 3, 3)
-    let c31 = c30
+    let c10 = c00
+    let c11 = c00
+    let c20 = c00
+    let c21 = c00
+    let c30 = c00
+    let c31 = c00
+    load<u32>(aPtr)
+    v128.load(wPtr)
+    v128.load(wPtr, 16)
+    v128.load(wPtr, 32)
+    v128.load(wPtr, 48)
     const end = aPtr + <usize>groupSteps * 16
     while (aPtr < end) {
-      const w0 = v128.load(wPtr)
-      const w1 = v128.load(wPtr, 16)
-      const a = v128.load(aPtr)
-      let row = i32x4.shuffle(a, a, 0, 0, 0, 0)
-      c00 = i32x4.add(c00, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w0), ones))
-      c01 = i32x4.add(c01, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w1), ones))
-      row = i32x4.shuffle(a, a, 1, 1, 1, 1)
-      c10 = i32x4.add(c10, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w0), ones))
-      c11 = i32x4.add(c11, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w1), ones))
-      row = i32x4.shuffle(a, a, 2, 2, 2, 2)
-      c20 = i32x4.add(c20, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w0), ones))
-      c21 = i32x4.add(c21, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w1), ones))
-      row = i32x4.shuffle(a, a, 3, 3, 3, 3)
-      c30 = i32x4.add(c30, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w0), ones))
-      c31 = i32x4.add(c31, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(row, w1), ones))
-      aPtr += 16
-      wPtr += 32
+      const w00 = v128.load(wPtr)
+      const w01 = v128.load(wPtr, 16)
+      const w10 = v128.load(wPtr, 32)
+      const w11 = v128.load(wPtr, 48)
+      let row = v128.load32_splat(aPtr)
+      let t0 = v128.load32_splat(startPtr)
+      let t1 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w01))
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w00))
+      row = v128.load32_splat(aPtr + 16)
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w10))
+      t1 = i16x8.add(t1, i16x8.relaxed_dot_i8x16_i7x16_s(row, w11))
+      c00 = i32x4.add(c00, i32x4.dot_i16x8_s(t0, ones))
+      c01 = i32x4.add(c01, i32x4.dot_i16x8_s(t1, ones))
+      row = v128.load32_splat(aPtr + 4)
+      t0 = v128.load32_splat(startPtr + 4)
+      t1 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w01))
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w00))
+      row = v128.load32_splat(aPtr + 20)
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w10))
+      t1 = i16x8.add(t1, i16x8.relaxed_dot_i8x16_i7x16_s(row, w11))
+      c10 = i32x4.add(c10, i32x4.dot_i16x8_s(t0, ones))
+      c11 = i32x4.add(c11, i32x4.dot_i16x8_s(t1, ones))
+      row = v128.load32_splat(aPtr + 8)
+      t0 = v128.load32_splat(startPtr + 8)
+      t1 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w01))
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w00))
+      row = v128.load32_splat(aPtr + 24)
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w10))
+      t1 = i16x8.add(t1, i16x8.relaxed_dot_i8x16_i7x16_s(row, w11))
+      c20 = i32x4.add(c20, i32x4.dot_i16x8_s(t0, ones))
+      c21 = i32x4.add(c21, i32x4.dot_i16x8_s(t1, ones))
+      row = v128.load32_splat(aPtr + 12)
+      t0 = v128.load32_splat(startPtr + 12)
+      t1 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w01))
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w00))
+      row = v128.load32_splat(aPtr + 28)
+      t0 = i16x8.add(t0, i16x8.relaxed_dot_i8x16_i7x16_s(row, w10))
+      t1 = i16x8.add(t1, i16x8.relaxed_dot_i8x16_i7x16_s(row, w11))
+      c30 = i32x4.add(c30, i32x4.dot_i16x8_s(t0, ones))
+      c31 = i32x4.add(c31, i32x4.dot_i16x8_s(t1, ones))
+      aPtr += 32
+      startPtr += 16
+      wPtr += 64
     }
     const s0 = v128.load(scalePtr)
     const s1 = v128.load(scalePtr, 16)
@@ -61,7 +96,6 @@ export function dotTilePairs(
     TileSums.add(tilePtr + 80, c21, s1)
     TileSums.add(tilePtr + 96, c30, s0)
     TileSums.add(tilePtr + 112, c31, s1)
-    startPtr += 16
     scalePtr += 32
   }
 }
