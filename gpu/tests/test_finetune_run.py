@@ -137,6 +137,7 @@ def test_the_saved_head_gives_the_metrics_that_the_run_told(tmp_path: Path, base
     batch = batcher.draw(range(8), 0)
     with torch.no_grad():
         chances = predict(spec, head, head_states(model, spec.inputs, batch.pixel_values, batch.text))
+    assert spec.labels is not None
     assert chances.sum(dim=1).allclose(torch.ones(8))
     labels = [row.label for row in batcher.dataset.rows]
     right = sum(spec.labels[int(row.argmax())] == label for row, label in zip(chances, labels, strict=True))
