@@ -103,7 +103,7 @@ async function pump(
   parser.on('error', (error) => failure.abort(brokenForm(error)))
   let length = 0
   if (body !== null) {
-    for await (const chunk of inPieces(body)) {
+    for await (const chunk of inPieces(body, 'own')) {
       length += chunk.byteLength
       if (length > maxBodyBytes) throw tooLarge(options)
       await Promise.race([written(parser, chunk), failed])

@@ -13,17 +13,25 @@ interface PieceReader {
 }
 
 /**
- * Each piece is in memory of its own, so it may be kept. A stream that is not read to its end is cancelled.
+ * A stream that is not read to its end is cancelled.
  * @param body a byte stream, as requests and objects have
+ * @param memory own: each piece may be kept. shared: all lie in one buffer, and each is valid until the next is asked for,
+ *   so that gigabytes leave no garbage behind
  */
-export async function* inPieces(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, undefined, undefined> {
+export async function* inPieces(
+  body: ReadableStream<Uint8Array>,
+  memory: 'own' | 'shared',
+): AsyncGenerator<Uint8Array, undefined, undefined> {
   const reader: PieceReader = body.getReader({ mode: 'byob' })
+  let buffer = new ArrayBuffer(PIECE_BYTES)
   let isOver = false
   try {
     while (!isOver) {
-      const { done, value } = await reader.read(new Uint8Array(PIECE_BYTES), { min: PIECE_BYTES })
+      const { done, value } = await reader.read(new Uint8Array(buffer), { min: PIECE_BYTES })
       isOver = done
       if (value !== undefined && value.byteLength > 0) yield value
+      // Reading has taken the buffer away; it comes back with the piece.
+      if (!isOver) buffer = memory === 'shared' && value !== undefined ? value.buffer : new ArrayBuffer(PIECE_BYTES)
     }
   } finally {
     if (!isOver) await reader.cancel().catch(() => undefined)

@@ -130,7 +130,7 @@ async function concatenate(
   })
 }
 
-/** One part after the other; the next is opened when the one before has been read. */
+/** One part after the other; the next is opened when the one before has been read. A piece is valid until the next read. */
 function streamParts(
   objects: ObjectStore,
   parts: readonly UploadPart[],
@@ -161,7 +161,7 @@ async function* readParts(
     const part = await objects.get(key)
     // Cancelled, or completed by another request, since its parts were looked up.
     if (part === undefined) throw new UploadStateError('the upload came to its end while it was being completed')
-    yield* inPieces(part.body)
+    yield* inPieces(part.body, 'shared')
   }
 }
 
