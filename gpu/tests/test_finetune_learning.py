@@ -21,7 +21,7 @@ def learn(
             random.Random(0).shuffle(labels)
             for row, label in zip(part, labels, strict=True):
                 row["label"] = label
-    job = make_job(folder, EMOJI, method, training, validation, plan, threads=2)
+    job = make_job(folder, EMOJI, method, training, validation, plan, threads=1)
     return run_here(job, folder / "work").done.metrics
 
 

@@ -58,8 +58,8 @@ def describe(datasets: Datasets) -> str:
     return ", ".join(parts)
 
 
-def fingerprint_of(job: TrainingJob, datasets: Datasets, ranks: Ranks) -> str:
+def fingerprint_of(job: TrainingJob, datasets: Datasets) -> str:
     """Two runs with the same one take the same steps, so that either may go on from the other's checkpoint."""
     config = (Path(job.base_checkpoint) / "config.json").read_bytes()
-    same = [job.base_model, job.method, job.hyperparameters, job.seed, datasets.sha256(), ranks.count]
+    same = [job.base_model, job.method, job.hyperparameters, job.seed, datasets.sha256()]
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode() + config).hexdigest()

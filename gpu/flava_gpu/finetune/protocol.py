@@ -25,7 +25,7 @@ EXIT_DONE = 0
 EXIT_CRASH = 1
 EXIT_BAD_DATA = 65  # EX_DATAERR: another attempt would meet the same rows
 EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request, its checkpoint is announced
-EXIT_OUT_OF_MEMORY = 71  # EX_OSERR: the device's memory, after the trainer's own attempts at smaller steps
+EXIT_OUT_OF_MEMORY = 71  # EX_OSERR: the device's memory; a larger device, or a smaller batch_size, may do
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from flava_gpu.finetune.checkpoints import (
 )
 from flava_gpu.finetune.contrastive import is_stuck, pair_keys
 from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import StoppedError
+from flava_gpu.finetune.errors import StoppedError, crash
 from flava_gpu.finetune.history import History
 from flava_gpu.finetune.job_data import describe, fingerprint_of, load_data
 from flava_gpu.finetune.linear_probe import fit_probe
@@ -70,7 +70,7 @@ def run(job: TrainingJob, workdir: Path, ranks: Ranks, reporter: Reporter, kept_
     training = datasets.training
     tell(LogEvent(describe(datasets)))
     max_length = max_text_length(start.max_positions, training.inputs)
-    fingerprint = fingerprint_of(job, datasets, ranks)
+    fingerprint = fingerprint_of(job, datasets)
     if job.method == "linear_probe":
         if ranks.is_main:  # its one pass over the data is not shared out
             fit_probe(job, start, datasets, max_length, fingerprint, workdir, reporter)
@@ -104,6 +104,10 @@ def run(job: TrainingJob, workdir: Path, ranks: Ranks, reporter: Reporter, kept_
     done, counts, history = 0, {"tokens": 0, "images": 0}, History([])
     if job.resume is not None:
         checkpoint = read_checkpoint(Path(job.resume.folder), fingerprint)
+        if checkpoint.state["batch_size"] != plan.batch_size:  # another number of devices divides it otherwise
+            raise crash(
+                "checkpoint_mismatch", f"batches of {plan.batch_size} here, {checkpoint.state['batch_size']} before"
+            )
         restore_training(checkpoint, objective, optimizer)
         done, counts, history = (
             checkpoint.state["step"],
@@ -162,6 +166,7 @@ def run(job: TrainingJob, workdir: Path, ranks: Ranks, reporter: Reporter, kept_
         if (should_stop or is_due) and ranks.is_main:
             started = time.monotonic()
             state = {"step": done, "counts": counts, "history": history.points, "fingerprint": fingerprint}
+            state["batch_size"] = plan.batch_size
             checkpoint = Checkpoint(training_tensors(objective, optimizer), state)
             keep_checkpoint(workdir, checkpoint, history.latest, reporter, must=should_stop, kept=kept_checkpoints)
             saving_seconds += time.monotonic() - started
