@@ -37,26 +37,22 @@ export async function runOnce(
   rebuild?: (kept: StoredResponse) => Promise<string>,
 ): Promise<Response> {
   const key = parseKey(c.req.header('idempotency-key'))
-  expectJson(c)
-  const bytes = await readBytes(c)
-  if (key === null) {
-    const attempt: Attempt = { key, job: null, mayHaveMade: false }
-    return toResponse(c, await run({ body: parseJson(bytes), attempt }))
-  }
+  const { body, fingerprint } = await readRequest(c, key !== null)
+  if (key === null) return toResponse(c, await run({ body, attempt: { key, job: null, mayHaveMade: false } }))
   const { project } = c.var
-  const fingerprint = await fingerprintOf(c, bytes)
   const start = await deps.broker.beginIdempotent(project, { key, fingerprint })
   if (start.state === 'finished') {
     const { response: kept } = start
-    const body = kept.body === '' && rebuild !== undefined ? await rebuild(kept) : kept.body
-    return toResponse(c, { ...kept, body }, { [REPLAYED_HEADER]: 'true' })
+    const answer = kept.body === '' && rebuild !== undefined ? { ...kept, body: await rebuild(kept) } : kept
+    return toResponse(c, answer, { [REPLAYED_HEADER]: 'true' })
   }
   const attempt: Attempt = { key, job: start.job, mayHaveMade: start.job !== null }
   let response: StoredResponse
   try {
-    response = await run({ body: parseJson(bytes), attempt })
+    response = await run({ body, attempt })
   } catch (error) {
-    // Where nobody knows whether a job was made, the key stays in flight until the broker lets it go, with the job if there is one.
+    // Where nobody knows whether a job was made, the key stays in flight until the broker lets it go, with the job if
+    // there is one.
     if (!attempt.mayHaveMade) await deps.broker.abandonIdempotent(project, key)
     throw error
   }
@@ -74,6 +70,13 @@ function parseKey(header: string | undefined): string | null {
   throw new InvalidInputError(`Idempotency-Key: expected 1 to ${MAX_KEY_LENGTH} printable ASCII characters`, {
     param: 'Idempotency-Key',
   })
+}
+
+/** A function of its own, so that the body's bytes are let go of once they are parsed. */
+async function readRequest(c: AppContext, hasKey: boolean): Promise<{ body: unknown; fingerprint: string }> {
+  expectJson(c)
+  const bytes = await readBytes(c)
+  return { body: parseJson(bytes), fingerprint: hasKey ? await fingerprintOf(c, bytes) : '' }
 }
 
 async function fingerprintOf(c: AppContext, body: Uint8Array): Promise<string> {

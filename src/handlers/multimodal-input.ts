@@ -3,18 +3,18 @@
 
 import { InvalidInputError, TooManyItemsError } from '../errors.ts'
 import { MAX_PAIRS } from '../jobs/job-work.ts'
-import type { PictureSource } from '../services/collect-pictures.ts'
+import type { JobPicture } from '../services/job-pictures.ts'
 import type { MatchJob } from '../services/job-requests.ts'
 import type { AnyItem, MaskedItem, PairItem } from '../services/multimodal-jobs.ts'
 import { ImageItemSchema, TextSchema } from './embeddings-schema.ts'
 import { AnyItemSchema, MaskedItemSchema, PairSchema, SideSchema } from './multimodal-schema.ts'
 import { parseField, type JsonObject } from './parse-field.ts'
-import { parsePicture } from './picture-input.ts'
+import { parseJobPicture } from './picture-input.ts'
 
 const MAX_MASKED_PLACES = 4096
 
 export interface MatchParts {
-  images: PictureSource[]
+  images: JobPicture[]
   texts: string[]
   pairs: [image: number, text: number][]
   form: MatchJob['form']
@@ -59,10 +59,10 @@ export function parseMatch(body: JsonObject): MatchParts {
 /** A picture or a text that several pairs share is sent and encoded once. */
 function parsePairs(body: JsonObject): MatchParts {
   const items = parseList(body.pairs, 'pairs', (value, param) => ({ ...parseField(PairSchema, value, param), param }))
-  const images = new Map<string, { place: number; source: PictureSource }>()
+  const images = new Map<string, { place: number; source: JobPicture }>()
   const texts = new Map<string, number>()
   const pairs = items.map(({ image, text, param }): [number, number] => {
-    const known = images.get(image) ?? { place: images.size, source: parsePicture(image, `${param}.image`) }
+    const known = images.get(image) ?? { place: images.size, source: parseJobPicture(image, `${param}.image`) }
     images.set(image, known)
     const textAt = texts.get(text) ?? texts.size
     texts.set(text, textAt)
@@ -74,7 +74,7 @@ function parsePairs(body: JsonObject): MatchParts {
 function parseRanking(body: JsonObject): MatchParts {
   const query = parseSide(body.query, 'query')
   const candidates = parseList(body.candidates, 'candidates', parseSide)
-  const images: PictureSource[] = []
+  const images: JobPicture[] = []
   const texts: string[] = []
   for (const [index, candidate] of candidates.entries()) {
     if (query.kind === candidate.kind) {
@@ -93,7 +93,7 @@ function parseRanking(body: JsonObject): MatchParts {
 
 function parseMatrix(body: JsonObject): MatchParts {
   const images = parseList(body.images, 'images', (value, param) =>
-    parsePicture(parseField(ImageItemSchema.shape.image, value, param), param),
+    parseJobPicture(parseField(ImageItemSchema.shape.image, value, param), param),
   )
   const texts = parseList(body.texts, 'texts', (value, param) => parseField(TextSchema, value, param))
   const count = images.length * texts.length
@@ -113,26 +113,30 @@ function parseMatrix(body: JsonObject): MatchParts {
   }
 }
 
-type Side = { kind: 'text'; text: string } | { kind: 'image'; image: PictureSource }
+type Side = { kind: 'text'; text: string } | { kind: 'image'; image: JobPicture }
 
 function parseSide(value: unknown, param: string): Side {
   const side = parseField(SideSchema, value, param)
   if (typeof side === 'string') return { kind: 'text', text: side }
   return 'text' in side
     ? { kind: 'text', text: side.text }
-    : { kind: 'image', image: parsePicture(side.image, `${param}.image`) }
+    : { kind: 'image', image: parseJobPicture(side.image, `${param}.image`) }
 }
 
 function parsePair(value: unknown, param: string): PairItem {
   const { text, image } = parseField(PairSchema, value, param)
-  return { text, image: parsePicture(image, `${param}.image`) }
+  return { text, image: parseJobPicture(image, `${param}.image`) }
 }
 
 function toAnyItem(text: string | null | undefined, image: string | null | undefined, param: string): AnyItem {
   if (typeof text !== 'string' && typeof image !== 'string') {
     throw new InvalidInputError(`${param}: expected text, image or both`, { param })
   }
-  return { text: text ?? null, image: typeof image === 'string' ? parsePicture(image, `${param}.image`) : null, param }
+  return {
+    text: text ?? null,
+    image: typeof image === 'string' ? parseJobPicture(image, `${param}.image`) : null,
+    param,
+  }
 }
 
 function parseItems<T>(body: JsonObject, parse: (value: unknown, param: string) => T): T[] {

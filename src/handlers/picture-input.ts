@@ -3,6 +3,7 @@
 import { Buffer } from 'node:buffer'
 import { InvalidBase64Error, UnsupportedImageError } from '../errors.ts'
 import type { PictureSource } from '../services/collect-pictures.ts'
+import { toJobPicture, type JobPicture } from '../services/job-pictures.ts'
 
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/
 /** Media type, and everything between it and the comma. No group repeats: the text is hostile and up to 20 MiB long. */
@@ -21,6 +22,16 @@ export function parsePicture(image: string, param: string): PictureSource {
     throw new UnsupportedImageError(`${param}: expected a data URI of an image type`, { param })
   }
   return { kind: 'image', bytes: decodeBase64(image.slice(head.length), param), param }
+}
+
+/**
+ * For a job, which carries the request's own text on where every decoder takes it: padded, without white space.
+ * @throws as parsePicture; for a header that is wrong too
+ */
+export function parseJobPicture(image: string, param: string): JobPicture {
+  const source = parsePicture(image, param)
+  const text = image.startsWith('data:') ? image.slice(image.indexOf(',') + 1) : image
+  return toJobPicture(source, text.length % 4 === 0 && BASE64.test(text) ? text : undefined)
 }
 
 function decodeBase64(text: string, param: string): Uint8Array {

@@ -8,6 +8,8 @@ import type { JobRecord } from '../jobs/job.ts'
 const REFUSALS: Record<string, number> = {
   invalid_input: 400,
   input_too_long: 400,
+  invalid_base64: 400,
+  too_many_items: 400,
   model_not_found: 404,
   image_too_large: 413,
   unsupported_image: 415,

@@ -6,11 +6,10 @@ import type { JobRecord } from '../jobs/job.ts'
 import type { ClassifyInput, EmbeddingsInput, FillMaskInput, MatchInput } from '../jobs/job-work.ts'
 import type { Head, InteractiveKind } from '../jobs/kinds.ts'
 import { MAX_ANSWER_BYTES } from './answer-size.ts'
-import type { PictureSource } from './collect-pictures.ts'
 import { imageTokens, maxTextTokens } from './cost.ts'
 import type { JobDependencies } from './job-dependencies.ts'
 import { findJobModel, memoryMib, multimodalSpace, requireHead, type JobModel } from './job-models.ts'
-import { encodePictures } from './job-pictures.ts'
+import { encodePictures, type JobPicture } from './job-pictures.ts'
 import type { ClassifyJob, EmbeddingsJob, FillMaskJob, MatchJob } from './job-requests.ts'
 import { patchPositions, type MaskedPlaces } from './patch-grid.ts'
 import { submitJob, type Attempt, type JobOrder } from './submit-job.ts'
@@ -27,11 +26,11 @@ export interface MultimodalContext {
 
 export interface PairItem {
   text: string
-  image: PictureSource
+  image: JobPicture
 }
 export interface AnyItem {
   text: string | null
-  image: PictureSource | null
+  image: JobPicture | null
   param: string
 }
 export type MaskedItem = AnyItem & MaskedPlaces
@@ -73,7 +72,7 @@ export async function submitEmbeddings(
  * @throws HeadNotTrainedError, and what every job's submission throws
  */
 export async function submitMatch(
-  request: { images: PictureSource[]; texts: string[]; pairs: [image: number, text: number][]; form: MatchJob['form'] },
+  request: { images: JobPicture[]; texts: string[]; pairs: [image: number, text: number][]; form: MatchJob['form'] },
   context: MultimodalContext,
   deps: JobDependencies,
 ): Promise<JobRecord> {
@@ -184,7 +183,7 @@ async function encodeOptional(
   { signal }: MultimodalContext,
   { imageFetching }: JobDependencies,
 ): Promise<(string | undefined)[]> {
-  const sources: PictureSource[] = []
+  const sources: JobPicture[] = []
   for (const { image } of items) if (image !== null) sources.push(image)
   const encoded = (await encodePictures(sources, imageFetching, signal)).values()
   return items.map(({ image }) => (image === null ? undefined : encoded.next().value))
