@@ -21,6 +21,8 @@ export interface TestBroker {
   advance(ms: number): Promise<void>
   clock(): Promise<number>
   rows(query: string): Promise<Record<string, unknown>[]>
+  /** Puts another database in the place of its own and starts anew. */
+  restartWith(statements: string): Promise<void>
   /** Ids that came out of the Queue. */
   delivered(): Promise<string[]>
   /** SIGKILL, then a new process with the same state. */
@@ -53,6 +55,12 @@ export async function startBroker(vars: Record<string, string> = {}): Promise<Te
     // What the object answers, as its class has it.
     getByName: () => ({ call: async (method, args) => (await ask('call', method, args)) as RpcResult<unknown> }),
   })
+  const restart = async (): Promise<void> => {
+    // Miniflare ends workerd with SIGKILL, so nothing is tidied up.
+    await miniflare.dispose()
+    miniflare = createMiniflare(contents, directory, vars)
+    await miniflare.ready
+  }
   await broker.createWorkerToken(workerToken(TOKEN), '0'.repeat(64))
   return {
     broker,
@@ -65,11 +73,10 @@ export async function startBroker(vars: Record<string, string> = {}): Promise<Te
       const bodies = await Promise.all(objects.map(async ({ key }) => (await bucket.get(key))?.text()))
       return idsOf(bodies.map((text): unknown => JSON.parse(text ?? 'null')))
     },
-    async killAndRestart() {
-      // Miniflare ends workerd with SIGKILL, so nothing is tidied up.
-      await miniflare.dispose()
-      miniflare = createMiniflare(contents, directory, vars)
-      await miniflare.ready
+    killAndRestart: restart,
+    async restartWith(statements) {
+      await ask('load', statements)
+      await restart()
     },
     async stop() {
       await miniflare.dispose()
@@ -139,9 +146,11 @@ export async function leaseOne(broker: JobBroker, worker: string, options: Lease
   return first
 }
 
+/** What names a lease. */
+type HeldLease = Pick<Lease, 'job' | 'fence'>
 type Beat = Partial<HeartbeatRequest['jobs'][number]>
 
-export async function beat(broker: JobBroker, worker: string, { job, fence }: Lease, more: Beat = {}) {
+export async function beat(broker: JobBroker, worker: string, { job, fence }: HeldLease, more: Beat = {}) {
   const one = { job, fence, sequence: 1, gpu_seconds: 0, ...more }
   const { jobs } = await broker.heartbeat({ worker, lease_ms: 30_000, jobs: [one] }, TOKEN)
   return jobs[0]
@@ -150,7 +159,7 @@ export async function beat(broker: JobBroker, worker: string, { job, fence }: Le
 export function complete(
   broker: JobBroker,
   worker: string,
-  { job, fence }: Lease,
+  { job, fence }: HeldLease,
   more: Partial<CompleteRequest> = {},
 ): Promise<{ isFirst: boolean }> {
   const usage = { gpu_seconds: 0, tokens: 0, images: 0 }
@@ -178,7 +187,7 @@ export function workerToken(id: string, more: Partial<WorkerToken> = {}): Worker
   return { id, name: 'test', kinds: null, createdAtMs: 0, ...never, ...more }
 }
 
-function createMiniflare(script: string, directory: string, vars: Record<string, string>): Miniflare {
+function createMiniflare(contents: string, directory: string, vars: Record<string, string>): Miniflare {
   return new Miniflare({
     host: '127.0.0.1',
     port: 0,
@@ -193,7 +202,7 @@ function createMiniflare(script: string, directory: string, vars: Record<string,
           manifest: {
             mainModule: 'broker-worker.js',
             modulesRoot: '/',
-            modules: { 'broker-worker.js': { type: 'esm', contents: script } },
+            modules: { 'broker-worker.js': { type: 'esm', contents } },
           },
           env: {
             JOB_BROKER: { type: 'durable-object', worker: 'test-broker', exportName: CLASS },

@@ -19,6 +19,16 @@ export class TestBrokerObject extends JobBrokerObject {
     return this.ctx.storage.sql.exec(query).toArray()
   }
 
+  /** Puts another database in the place of this one; the next start of the object finds it. */
+  load(statements: string): void {
+    const { sql } = this.ctx.storage
+    const tables = sql.exec<{ name: string }>(
+      `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*' AND name NOT GLOB 'sqlite_*'`,
+    )
+    for (const { name } of tables.toArray()) sql.exec(`DROP TABLE ${name}`)
+    sql.exec(statements)
+  }
+
   protected override now(): number {
     return Date.now() + this.#aheadMs
   }
@@ -31,10 +41,11 @@ interface Env {
 
 /** A call of the object: plain HTTP is far quicker than miniflare's own way to a stub. */
 interface Call {
-  name: 'call' | 'advance' | 'clock' | 'rows'
+  name: 'call' | 'advance' | 'clock' | 'rows' | 'load'
   args: unknown[]
 }
 
+// oxlint-disable-next-line import/no-default-export -- the runtime finds a Worker’s handlers there
 export default {
   async fetch(request, env) {
     const { name, args }: Call = await request.json()

@@ -64,13 +64,13 @@ function chooseJobs(
   const candidates = rows<{ id: string; kind: JobKind; priority: number }>(
     store,
     `SELECT id, kind, priority FROM (
-       SELECT id, kind, priority, ordinal, ready_ms, model_id FROM jobs
+       SELECT id, kind, priority, ordinal, created_ms, model_id FROM jobs
        WHERE state = 'queued' AND not_before_ms <= ? AND min_memory_mib <= ?
          AND kind IN (SELECT value FROM json_each(?)) AND need IN (SELECT value FROM json_each(?))
        ORDER BY priority, ordinal LIMIT ?
      )
      ORDER BY priority,
-       ready_ms - CASE WHEN model_id IN (SELECT value FROM json_each(?)) THEN ? ELSE 0 END, ordinal
+       created_ms - CASE WHEN model_id IN (SELECT value FROM json_each(?)) THEN ? ELSE 0 END, ordinal
      LIMIT ?`,
     store.now(),
     worker.memory_mib,

@@ -4,14 +4,7 @@
 import { backoffMs, WEBHOOK_BACKOFF } from '../../jobs/backoff.ts'
 import { deliverWebhook } from '../webhook-delivery.ts'
 import type { BrokerStore } from './store.ts'
-import {
-  deliverAgain,
-  deliveryIsOver,
-  disableEndpoint,
-  nextDeliveryMs,
-  takeDeliveries,
-  type Delivery,
-} from './webhook-rows.ts'
+import { deliverAgain, deliveryIsOver, disableEndpoint, takeDeliveries, type Delivery } from './webhook-rows.ts'
 
 /** Sent side by side: one slow endpoint must not hold up the others. */
 const MAX_TOGETHER = 16
@@ -21,31 +14,30 @@ const HOLD_MS = 60_000
 const MAX_ATTEMPTS = 16
 
 export interface Outbox {
-  /** Sends what is due. Calls while it runs change nothing: the running one goes on until nothing is due. */
+  /** Sends what is due, beside what is being sent already. */
   flush(): Promise<void>
 }
 
 export function createOutbox(store: BrokerStore): Outbox {
-  let running: Promise<void> | undefined
+  let lines = 0
+  const sendInLine = async (): Promise<void> => {
+    lines += 1
+    try {
+      for (let due = takeDue(store); due !== undefined; due = takeDue(store)) await deliver(store, due)
+    } finally {
+      lines -= 1
+    }
+  }
   return {
-    flush() {
-      running ??= drain(store).finally(() => (running = undefined))
-      return running
+    async flush() {
+      const free = Array.from({ length: MAX_TOGETHER - lines })
+      await Promise.all(free.map(sendInLine))
     },
   }
 }
 
-/** As many lines as may be sent together, each taking the next that is due. */
-async function drain(store: BrokerStore): Promise<void> {
-  await Promise.all(Array.from({ length: MAX_TOGETHER }, () => drainLine(store)))
-}
-
-async function drainLine(store: BrokerStore): Promise<void> {
-  for (;;) {
-    const next = nextDeliveryMs(store)
-    if (next === null || next > store.now()) return
-    for (const delivery of store.transaction(() => takeDeliveries(store, 1, HOLD_MS))) await deliver(store, delivery)
-  }
+function takeDue(store: BrokerStore): Delivery | undefined {
+  return store.transaction(() => takeDeliveries(store, 1, HOLD_MS))[0]
 }
 
 async function deliver(store: BrokerStore, delivery: Delivery): Promise<void> {

@@ -2,6 +2,8 @@
 
 import { StaleLeaseError } from '../../jobs/errors.ts'
 import type { FileRecord, FineTunedModel, OutputFile } from '../../jobs/job.ts'
+import { BatchResultSchema } from '../../jobs/job-work.ts'
+import { isInteractive } from '../../jobs/kinds.ts'
 import type { Holder } from '../../jobs/ports.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse } from '../../jobs/worker-protocol.ts'
@@ -111,8 +113,15 @@ export function completeJob(
     },
   })
   if (ended === undefined) throw staleLease()
-  addUsage(store, held.project, { tokens: usage.tokens, images: usage.images })
+  addUsage(store, held.project, { requests: requestsIn(held, result), tokens: usage.tokens, images: usage.images })
   return { isFirst: true }
+}
+
+/** What a project's usage counts as requests: an interactive job is one, a batch those that it answered, training none. */
+function requestsIn({ kind }: JobRow, result: unknown): number {
+  if (isInteractive(kind)) return 1
+  const batch = BatchResultSchema.safeParse(result)
+  return kind === 'batch' && batch.success ? batch.data.request_counts.completed : 0
 }
 
 /** The same completion may arrive twice, when the worker did not hear the answer to the first. */
