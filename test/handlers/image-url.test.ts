@@ -3,7 +3,9 @@
 import { Response as OutsideResponse } from 'miniflare'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { embed, MODEL, post, vectorsOf } from '../embedding-client.ts'
+import { sendTo, startFakeWorker } from '../fake-worker.ts'
 import { startWorkers, type RunningWorkers } from '../harness.ts'
+import { errorOf, post as postJson } from '../job-client.ts'
 import { makePicture, toBase64 } from '../pictures.ts'
 
 let workers: RunningWorkers
@@ -55,4 +57,27 @@ test('nothing was asked of a place that is refused, nor of where a redirect led'
   await post(workers, { model: MODEL, input: { image: 'https://127.0.0.1/cat.png' } })
   await post(workers, { model: MODEL, input: { image: 'https://pictures.example/moved.png' } })
   expect(visited.slice(before)).toEqual(['https://pictures.example/moved.png'])
+})
+
+test('a job’s pictures by URL are fetched before it is made, and reach the worker as their bytes', async () => {
+  const worker = await startFakeWorker(sendTo(workers.url))
+  const pairs = [
+    { text: 'a', image: 'https://pictures.example/cat.png' },
+    { text: 'a', image: toBase64(png) },
+  ]
+  const made = await postJson(workers, '/v1/multimodal/match', { model: MODEL, pairs })
+  expect(made.status).toBe(202)
+  const lease = await worker.leaseOne()
+  expect(await worker.input(lease)).toMatchObject({ images: [toBase64(png), toBase64(png)] })
+  await worker.complete(lease, { scores: [0.5, 0.5] })
+  const cases = [
+    ['missing.png', 422, 'image_fetch_failed'],
+    ['page.html', 415, 'unsupported_image'],
+  ] as const
+  for (const [name, status, code] of cases) {
+    const wrong = [pairs[0], { text: 'a', image: `https://pictures.example/${name}` }]
+    const answer = await postJson(workers, '/v1/multimodal/match', { model: MODEL, pairs: wrong })
+    expect([answer.status, errorOf(answer)]).toMatchObject([status, { code, param: 'pairs[1].image' }])
+  }
+  expect(await worker.lease({ waitMs: 0 })).toEqual([])
 })
