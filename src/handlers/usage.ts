@@ -10,7 +10,7 @@ import { parseField } from './parse-field.ts'
 type UsageDependencies = Pick<JobDependencies, 'broker' | 'nowMs' | 'gpuSecondsBudgetOf'>
 
 const counts = {
-  requests: z.int().meta({ description: 'Answered, at the edge or by a job.' }),
+  requests: z.int().meta({ description: 'Answered: at the edge, by an interactive job, in a batch.' }),
   tokens: z.int().meta({ description: 'That a model read; a picture counts its patches and one.' }),
   images: z.int(),
   gpu_seconds: z.number(),

@@ -6,6 +6,7 @@ import { MODEL } from '../embedding-client.ts'
 import { bearer, bodyOf, get, refusalOf, sha256, type Key } from '../files-client.ts'
 import { startWorkers, type RunningWorkers } from '../harness.ts'
 import { makePicture, toBase64 } from '../pictures.ts'
+import { startWorkerBench } from '../worker-bench.ts'
 
 const KEYS = [
   { id: 'one', project: 'one', sha256: sha256('sk-one'), scopes: ['embed', 'jobs'] },
@@ -77,4 +78,27 @@ test('a request that is refused counts for nothing', async () => {
 
 test.for(['?from=yesterday', '?to=2026-13-01', '?from=2026-02-02&to=2026-02-01'])('%s is refused', async (query) => {
   expect((await refusalOf(await get(workers, `/v1/usage${query}`))).status).toBe(400)
+})
+
+test('what workers report counts for the job’s project: GPU seconds as they are used, the rest with the result', async () => {
+  const bench = await startWorkerBench()
+  try {
+    const worker = bench.worker()
+    const total = async (key: Key) =>
+      UsageSchema.parse(await bodyOf(await get(bench.workers, '/v1/usage', { key }), 200)).total
+    await bench.submit('multimodal.match')
+    const match = await worker.leaseOne()
+    await worker.heartbeat(match, { gpu_seconds: 1.5 })
+    expect(await total('sk-one')).toEqual({ requests: 0, tokens: 0, images: 0, gpu_seconds: 1.5, jobs: 1 })
+    await worker.complete(match, { scores: [1] }, { usage: { gpu_seconds: 2, tokens: 30, images: 4 } })
+    expect(await total('sk-one')).toEqual({ requests: 1, tokens: 30, images: 4, gpu_seconds: 2, jobs: 1 })
+    await bench.submit('batch')
+    const batch = await worker.leaseOne()
+    const counts = { request_counts: { total: 9, completed: 7, failed: 2 } }
+    await worker.complete(batch, counts, { usage: { gpu_seconds: 1, tokens: 70, images: 7 } })
+    expect(await total('sk-one')).toEqual({ requests: 8, tokens: 100, images: 11, gpu_seconds: 3, jobs: 2 })
+    expect(await total('sk-two')).toMatchObject({ requests: 0, jobs: 0 })
+  } finally {
+    await bench.workers.stop()
+  }
 })
