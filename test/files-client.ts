@@ -14,9 +14,12 @@ const KEYS = {
 export type Key = keyof typeof KEYS
 
 /** A service with the keys above, without encoders unless asked for. What is thrown away goes at the next scheduled run. */
-export function startKeyedWorkers({ withoutEncoders = true } = {}): Promise<RunningWorkers> {
+export function startKeyedWorkers({
+  withoutEncoders = true,
+  vars: more = {},
+}: { withoutEncoders?: boolean; vars?: Record<string, string> } = {}): Promise<RunningWorkers> {
   const keys = Object.entries(KEYS).map(([key, facts]) => ({ id: key, ...facts, sha256: sha256(key) }))
-  const vars = { API_KEYS: JSON.stringify(keys), TRASH_DELAY_SECONDS: '0.001' }
+  const vars = { API_KEYS: JSON.stringify(keys), TRASH_DELAY_SECONDS: '0.001', ...more }
   return startWorkers({ vars: { 'flava-edge': vars }, withoutEncoders })
 }
 

@@ -9,7 +9,7 @@ const MAX_WINDOW_HOURS = 168
 const WINDOW = /^([1-9]\d{0,2})h$/
 
 /** OpenAI knows 24h alone. */
-export const CompletionWindowSchema = z
+const CompletionWindowSchema = z
   .string()
   .refine((window) => completionWindowMs(window) !== null, `expected 1h to ${MAX_WINDOW_HOURS}h, as in 24h`)
   .meta({ description: `Hours until it expires, 1h to ${MAX_WINDOW_HOURS}h.`, examples: ['24h'] })

@@ -5,7 +5,7 @@ import { MethodSchema } from '../jobs/job-work.ts'
 import { maxRuntimeSecondsOf } from '../jobs/kinds.ts'
 import { maxRuntimeSchema, MetadataSchema } from './job-options.ts'
 
-export const MAX_MEDIA_FILES = 16
+const MAX_MEDIA_FILES = 16
 const MAX_SEED = 2 ** 31 - 1
 
 /** The field from before there were methods. */

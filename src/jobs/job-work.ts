@@ -20,7 +20,7 @@ export const EmbeddingsInputSchema = z.object({
   output: z.enum(['cls', 'hidden']),
   normalize: z.boolean(),
 })
-export const EmbeddingsResultSchema = z.object({
+const EmbeddingsResultSchema = z.object({
   items: z.array(
     z.object({
       embedding: z.union([z.array(z.number()), z.array(z.array(z.number()))]).meta({
@@ -42,7 +42,7 @@ export const MatchInputSchema = z.object({
     .max(MAX_PAIRS)
     .meta({ description: '[image, text] by position.' }),
 })
-export const MatchResultSchema = z.object({
+const MatchResultSchema = z.object({
   scores: z.array(probability).meta({ description: 'Probability that the pair matches, in the order of pairs.' }),
 })
 
@@ -59,7 +59,7 @@ export const FillMaskInputSchema = z.object({
     .max(MAX_PAIRS),
   top_k: z.int().min(1).max(100),
 })
-export const FillMaskResultSchema = z.object({
+const FillMaskResultSchema = z.object({
   items: z.array(
     z.object({
       words: z.array(
@@ -85,7 +85,7 @@ export const ClassifyInputSchema = z.object({
     .max(MAX_PAIRS),
   top_k: z.int().min(1).max(1000),
 })
-export const ClassifyResultSchema = z.object({
+const ClassifyResultSchema = z.object({
   items: z.array(
     z.union([
       z.object({ labels: z.array(z.object({ label: z.string(), score: probability })) }),
@@ -181,4 +181,3 @@ export type FillMaskInput = z.infer<typeof FillMaskInputSchema>
 export type ClassifyInput = z.infer<typeof ClassifyInputSchema>
 export type BatchInput = z.infer<typeof BatchInputSchema>
 export type FineTuningInput = z.infer<typeof FineTuningInputSchema>
-export type FineTuningResult = z.infer<typeof FineTuningResultSchema>

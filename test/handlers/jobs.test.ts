@@ -396,3 +396,28 @@ describe('/metrics', () => {
     }
   })
 })
+
+test('a project that has used up its GPU seconds is refused new jobs, finally, and no other project is', async () => {
+  const own = await startKeyedWorkers({ withoutEncoders: false, vars: { GPU_SECONDS_BUDGETS: '{"one": 0.25}' } })
+  try {
+    const token = await mintWorkerToken(sendTo(own.url), { headers: bearer('sk-root') })
+    const spender = new FakeWorker(sendTo(own.url), token)
+    const request = { model: MODEL, pairs: [{ image, text: 'a' }] }
+    expect((await post(own, ROUTE, request, bearer('sk-one'))).status).toBe(202)
+    await spender.complete(
+      await spender.leaseOne(),
+      { scores: [0.5] },
+      { usage: { gpu_seconds: 0.5, tokens: 0, images: 0 } },
+    )
+    const headers = { ...bearer('sk-one'), 'idempotency-key': 'budget-1' }
+    const refused = await post(own, ROUTE, request, headers)
+    expect([refused.status, errorOf(refused).code]).toEqual([429, 'gpu_budget_exceeded'])
+    expect(refused.headers.get('x-should-retry')).toBe('false')
+    expect(errorOf(refused).type).toBe('rate_limit_error')
+    // The key is free again: the refusal is not what it stands for.
+    expect((await post(own, ROUTE, request, headers)).headers.get('idempotency-replayed')).toBeNull()
+    expect((await post(own, ROUTE, request, bearer('sk-two'))).status).toBe(202)
+  } finally {
+    await own.stop()
+  }
+})
