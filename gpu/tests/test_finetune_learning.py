@@ -14,7 +14,7 @@ from tests.finetune_job import EMOJI, caption_row, image_row, make_job, pair_row
 def learn(
     folder: Path, make: Any, rows: int, method: str = "supervised", shuffled: bool = False, **plan: Any
 ) -> dict[str, float]:
-    training, validation = rows_of(make, rows, 11), rows_of(make, 60, 12)
+    training, validation = rows_of(make, rows, 11), rows_of(make, 40, 12)
     if shuffled:
         for part in (training, validation):
             labels = [row["label"] for row in part]
@@ -27,7 +27,7 @@ def learn(
 
 @pytest.mark.parametrize(
     ("make", "rows", "epochs", "chance"),
-    [(text_row, 160, 4, 0.5), (image_row, 64, 4, 0.25), (pair_row, 128, 6, 0.5)],
+    [(text_row, 160, 4, 0.5), (image_row, 64, 4, 0.25), (pair_row, 128, 5, 0.5)],
     ids=["text", "image", "pair"],
 )
 def test_supervised_learns_a_planted_signal(tmp_path: Path, make: Any, rows: int, epochs: int, chance: float) -> None:
@@ -38,7 +38,7 @@ def test_supervised_learns_a_planted_signal(tmp_path: Path, make: Any, rows: int
 
 def test_shuffled_labels_teach_nothing(tmp_path: Path) -> None:
     metrics = learn(tmp_path, text_row, 160, shuffled=True, n_epochs=4)
-    assert 0.28 < metrics["valid_accuracy"] < 0.72  # chance, give or take 3.4 standard deviations of 60 rows
+    assert 0.24 < metrics["valid_accuracy"] < 0.76  # chance, give or take 3.3 standard deviations of 40 rows
 
 
 def test_regression_recovers_a_planted_value_in_its_own_units(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_regression_recovers_a_planted_value_in_its_own_units(tmp_path: Path) ->
 
 def test_contrastive_raises_recall_over_the_starting_model(tmp_path: Path) -> None:
     before = learn(tmp_path / "before", caption_row, 96, "contrastive", n_epochs=1, learning_rate_multiplier=1e-12)
-    after = learn(tmp_path / "after", caption_row, 96, "contrastive", n_epochs=8, batch_size=12)
+    after = learn(tmp_path / "after", caption_row, 96, "contrastive", n_epochs=6, batch_size=12)
     assert after["valid_i2t_r1"] > before["valid_i2t_r1"] + 0.15, (before, after)
     assert after["valid_t2i_r5"] >= before["valid_t2i_r5"]
 
