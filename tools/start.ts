@@ -13,6 +13,8 @@ const HOST = '127.0.0.1'
 const DEFAULT_PORT = 8787
 const READY_TIMEOUT_MS = 120_000
 const READY_POLL_MS = 100
+/** As often as wrangler.toml's cron has it: the local runtime has no clock of its own for that. */
+const HOUSEKEEPING_MS = 600_000
 
 /** A refusal that the user can act on: printed without a stack trace. */
 class StartError extends Error {}
@@ -37,6 +39,7 @@ async function start(port: number, model: string | undefined): Promise<void> {
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
   await announceWhenReady(server, port, stopped.signal)
+  keepHouse(`http://${HOST}:${port}/cdn-cgi/local/scheduled`)
   await server.exited
   if (!stopped.signal.aborted) throw new StartError('the Workers ended by themselves')
 }
@@ -80,6 +83,11 @@ async function announceWhenReady(server: DevServer, port: number, stopped: Abort
   }
   server.showOutput()
   console.log(`ready on http://${HOST}:${port}`)
+}
+
+/** Runs the scheduled handler from time to time, for as long as the process lives. One that fails is made up for by the next. */
+function keepHouse(url: string): void {
+  setInterval(() => void fetch(url).catch(() => undefined), HOUSEKEEPING_MS).unref()
 }
 
 /** Undefined once `url` answers 200; what it said last when `whenOver` comes first. */

@@ -1,8 +1,8 @@
 // A broker in workerd for tests: its clock can be moved, its tables read, and it can be killed and started again.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { Log, LogLevel, Miniflare } from 'miniflare'
 import { z } from 'zod'
 import type { NewJob } from '../../src/jobs/job.ts'
@@ -12,8 +12,7 @@ import type { CompleteRequest, FailRequest, HeartbeatRequest, Lease } from '../.
 import { idsOf } from '../../src/platform/job-queue.ts'
 import type { RpcResult } from '../../src/services/rpc-result.ts'
 import { connectBroker } from '../../src/workers/broker-client.ts'
-import { runCommand } from '../../tools/run-command.ts'
-import { OFFLINE_ENV, WRANGLER_PATH } from '../../tools/wrangler.ts'
+import { bundleWorker } from './bundle-worker.ts'
 
 export interface TestBroker {
   broker: JobBroker
@@ -42,7 +41,7 @@ let script: Promise<string> | undefined
 
 /** @param vars of the gateway, as JOB_RETENTION_DAYS */
 export async function startBroker(vars: Record<string, string> = {}): Promise<TestBroker> {
-  script ??= bundle()
+  script ??= bundleWorker('broker-worker')
   const contents = await script
   const directory = mkdtempSync(join(tmpdir(), 'flava-broker-'))
   let miniflare = createMiniflare(contents, directory, vars)
@@ -216,17 +215,4 @@ function createMiniflare(contents: string, directory: string, vars: Record<strin
       },
     ],
   })
-}
-
-async function bundle(): Promise<string> {
-  const directory = mkdtempSync(join(tmpdir(), 'flava-broker-script-'))
-  try {
-    const config = resolve(import.meta.dirname, 'broker-worker.toml')
-    const args = ['deploy', '--dry-run', '-c', config, '--outdir', directory]
-    const { exitCode, output } = await runCommand(process.execPath, [WRANGLER_PATH, ...args], { env: OFFLINE_ENV })
-    if (exitCode !== 0) throw new Error(`wrangler could not bundle the test broker\n${output}`)
-    return readFileSync(join(directory, 'broker-worker.js'), 'utf8')
-  } finally {
-    rmSync(directory, { recursive: true })
-  }
 }

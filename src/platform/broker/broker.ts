@@ -17,7 +17,7 @@ import { readMetrics } from './metric-rows.ts'
 import * as models from './model-rows.ts'
 import { expireSome } from './retention.ts'
 import { listParameter, rows, run, type BrokerStore } from './store.ts'
-import { discardAt, trashed } from './trash-rows.ts'
+import { announce, discard, trashed } from './trash-rows.ts'
 import * as uploads from './upload-rows.ts'
 import { addUsage, checkGpuBudget, usageOf } from './usage-rows.ts'
 import type { Waiters } from './waiters.ts'
@@ -72,8 +72,8 @@ export function createBroker(parts: BrokerParts): JobBroker {
     async expire() {
       while (await within(() => expireSome(store, parts.known)));
     },
-    announceObjects: (keys, keepMs) => within(() => discardAt(store, keys, store.now() + keepMs)),
-    discardObjects: (keys) => within(() => discardAt(store, keys, store.now())),
+    announceObjects: (keys, keepMs) => within(() => announce(store, keys, keepMs)),
+    discardObjects: (keys) => within(() => discard(store, keys, 0)),
     trash: (limit) => within(() => trashed(store, limit)),
     emptyTrash: (keys) =>
       within(() => run(store, 'DELETE FROM trash WHERE key IN (SELECT value FROM json_each(?))', listParameter(keys))),

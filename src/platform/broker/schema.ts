@@ -57,8 +57,9 @@ const MIGRATIONS: readonly string[] = [
       END
     ) VIRTUAL
   );
-  CREATE INDEX jobs_ready ON jobs (priority, ordinal) WHERE state = 'queued';
-  CREATE INDEX jobs_waiting ON jobs (priority, ordinal) WHERE state IN ('stored', 'queued');
+  CREATE INDEX jobs_ready ON jobs (priority, ordinal, kind, need) WHERE state = 'queued';
+  CREATE INDEX jobs_waiting ON jobs (priority, ordinal, state, kind, ready_ms) WHERE state IN ('stored', 'queued');
+  CREATE INDEX jobs_stored ON jobs (resend_ms) WHERE state = 'stored';
   CREATE INDEX jobs_delayed ON jobs (not_before_ms) WHERE state = 'queued';
   CREATE INDEX jobs_running ON jobs (worker) WHERE state = 'running';
   CREATE INDEX jobs_due ON jobs (due_ms) WHERE due_ms IS NOT NULL;

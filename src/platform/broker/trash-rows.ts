@@ -4,24 +4,24 @@
 import { listParameter, rows, run, type BrokerStore } from './store.ts'
 
 /** Leaves alone what a file, a model, a part of an upload or an unfinished job still names. */
-export function discard(store: BrokerStore, keys: readonly string[]): void {
-  discardAt(store, keys, store.now() + store.settings.trashDelayMs)
+const PUT_UNNAMED = `
+  INSERT INTO trash (key, due_ms)
+  SELECT value, ? FROM json_each(?) keys
+  WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.key = keys.value)
+    AND NOT EXISTS (SELECT 1 FROM model_objects WHERE model_objects.key = keys.value)
+    AND NOT EXISTS (SELECT 1 FROM upload_parts WHERE upload_parts.key = keys.value)
+    AND NOT EXISTS (SELECT 1 FROM job_reads WHERE job_reads.key = keys.value)
+  ON CONFLICT (key) DO UPDATE SET due_ms =`
+
+/** Nothing names them any more: they go after the delay, in which readers and late writers come to their end. */
+export function discard(store: BrokerStore, keys: readonly string[], delayMs = store.settings.trashDelayMs): void {
+  if (keys.length === 0) return
+  run(store, `${PUT_UNNAMED} min(due_ms, excluded.due_ms)`, store.now() + delayMs, listParameter(keys))
 }
 
-export function discardAt(store: BrokerStore, keys: readonly string[], dueMs: number): void {
-  if (keys.length === 0) return
-  run(
-    store,
-    `INSERT INTO trash (key, due_ms)
-     SELECT value, ? FROM json_each(?) keys
-     WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.key = keys.value)
-       AND NOT EXISTS (SELECT 1 FROM model_objects WHERE model_objects.key = keys.value)
-       AND NOT EXISTS (SELECT 1 FROM upload_parts WHERE upload_parts.key = keys.value)
-       AND NOT EXISTS (SELECT 1 FROM job_reads WHERE job_reads.key = keys.value)
-     ON CONFLICT (key) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)`,
-    dueMs,
-    listParameter(keys),
-  )
+/** They are about to be written: they go if nothing names them in time. */
+export function announce(store: BrokerStore, keys: readonly string[], keepMs: number): void {
+  run(store, `${PUT_UNNAMED} excluded.due_ms`, store.now() + keepMs, listParameter(keys))
 }
 
 /** For keys that something names now. */
