@@ -78,8 +78,3 @@ export function targetOf(move: JobMove): JobState {
 export function isTerminal(state: JobState): boolean {
   return TERMINAL.includes(state)
 }
-
-/** @returns a copy of the list, for SQL that asks for open jobs */
-export function openStates(): readonly JobState[] {
-  return OPEN
-}

@@ -4,7 +4,7 @@ import type { JobRow } from './job-rows.ts'
 import { run, type BrokerStore } from './store.ts'
 
 /** Upper bounds in seconds, from a no-op to a week of training. */
-export const DURATION_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 21_600, 86_400, 604_800]
+const DURATION_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 21_600, 86_400, 604_800]
 
 export function countEnd(store: BrokerStore, { kind, state, attempt, run_ms, wait_ms }: JobRow): void {
   run(

@@ -231,7 +231,7 @@ export function modelOf({ model }: JobRow): StoredModelRef {
 }
 
 /** Keeps what an unfinished job reads from being deleted. */
-export function insertReads(store: BrokerStore, job: string, keys: readonly string[]): void {
+function insertReads(store: BrokerStore, job: string, keys: readonly string[]): void {
   if (keys.length === 0) return
   run(store, 'INSERT OR IGNORE INTO job_reads (key, job) SELECT value, ? FROM json_each(?)', job, listParameter(keys))
 }

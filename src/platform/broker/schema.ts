@@ -238,13 +238,10 @@ const MIGRATIONS: readonly string[] = [
   `,
 ]
 
-export const SCHEMA_VERSION = MIGRATIONS.length
+const SCHEMA_VERSION = MIGRATIONS.length
 
-/**
- * @param upTo stops at that version, for tests of what an older release left
- * @throws Error when the database is of a later release than this code
- */
-export function migrate(storage: Migrated, upTo = SCHEMA_VERSION): void {
+/** @throws Error when the database is of a later release than this code */
+export function migrate(storage: Migrated): void {
   const { sql } = storage
   storage.transactionSync(() => {
     sql.exec('CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)')
@@ -252,10 +249,10 @@ export function migrate(storage: Migrated, upTo = SCHEMA_VERSION): void {
     if (version > SCHEMA_VERSION) {
       throw new Error(`expected a job database of at most version ${SCHEMA_VERSION}, found version ${version}`)
     }
-    if (version >= upTo) return
-    for (const statements of MIGRATIONS.slice(version, upTo)) sql.exec(statements)
+    if (version === SCHEMA_VERSION) return
+    for (const statements of MIGRATIONS.slice(version)) sql.exec(statements)
     sql.exec('DELETE FROM schema_version')
-    sql.exec('INSERT INTO schema_version (version) VALUES (?)', upTo)
+    sql.exec('INSERT INTO schema_version (version) VALUES (?)', SCHEMA_VERSION)
   })
 }
 
