@@ -1,4 +1,4 @@
-// /v1/jobs in workerd: what a job shows, its event stream, cancel and retry, owners, Idempotency-Key, and /metrics.
+// /v1/jobs in workerd: what a job shows, its event stream, cancel and retry, owners, and /metrics.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { JobListSchema, JobSchema, type Job } from '../../src/handlers/jobs-schema.ts'
@@ -278,94 +278,6 @@ describe('owners', () => {
   })
 })
 
-describe('Idempotency-Key', () => {
-  const withKey = (key: string, more: Submission = {}) =>
-    submit({ ...more, headers: { 'idempotency-key': key, ...more.headers } })
-
-  test('the same request is answered again as it was, quoted or bare, and makes no second job', async () => {
-    const first = await withKey('"replay-1"')
-    expect([first.status, first.headers.get('idempotency-replayed')]).toEqual([202, null])
-    await worker.complete(await worker.leaseOne(), { scores: [0.5] })
-    const again = await withKey('replay-1')
-    expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([202, 'true'])
-    expect(again.body).toEqual(first.body)
-    expect(again.headers.get('location')).toBe(first.headers.get('location'))
-    expect(await worker.lease({ waitMs: 0 })).toEqual([])
-  })
-
-  test('another payload under the key is refused, before it is looked at', async () => {
-    await withKey('reuse-1')
-    const other = await withKey('reuse-1', { body: { pairs: 'nonsense' } })
-    expect([other.status, errorOf(other).code]).toEqual([422, 'idempotency_key_reused'])
-    const otherRoute = await post(
-      workers,
-      '/v1/multimodal/embeddings',
-      { model: MODEL, pairs: [{ image, text: 'a' }] },
-      { ...bearer('sk-one'), 'idempotency-key': 'reuse-1' },
-    )
-    expect(otherRoute.status).toBe(422)
-  })
-
-  test('while the first request is waiting, a second is told to come back', async () => {
-    const first = withKey('flight-1', { headers: { prefer: 'wait=20' } })
-    const lease = await worker.leaseOne()
-    const second = await withKey('flight-1', { headers: { prefer: 'wait=20' } })
-    expect([second.status, errorOf(second).code]).toEqual([409, 'idempotency_key_in_flight'])
-    expect(second.headers.get('retry-after')).toBe('1')
-    expect(second.headers.get('x-should-retry')).toBeNull()
-    await worker.complete(lease, { scores: [0.25] })
-    expect((await first).status).toBe(200)
-    const third = await withKey('flight-1', { headers: { prefer: 'wait=20' } })
-    expect([third.status, third.headers.get('idempotency-replayed')]).toEqual([200, 'true'])
-    expect(third.body).toEqual((await first).body)
-  })
-
-  test('keys of two projects have nothing to do with each other', async () => {
-    const one = await withKey('shared-1')
-    const two = await withKey('shared-1', { key: 'sk-two' })
-    expect(two.status).toBe(202)
-    expect(two.headers.get('idempotency-replayed')).toBeNull()
-    expect(two.body.id).not.toBe(one.body.id)
-  })
-
-  test('a refusal that made nothing leaves the key free', async () => {
-    expect((await withKey('free-1', { body: { pairs: [] } })).status).toBe(400)
-    expect((await withKey('free-1')).status).toBe(202)
-  })
-
-  test('a job’s failure is its request’s answer, and is given again', async () => {
-    const waiting = withKey('failed-1', { headers: { prefer: 'wait=20' } })
-    const error = { code: 'corrupt_image', message: 'no picture', param: null, line: null }
-    await worker.fail(await worker.leaseOne(), 'failed', { error })
-    const first = await waiting
-    expect([first.status, errorOf(first).code]).toEqual([422, 'corrupt_image'])
-    const again = await withKey('failed-1', { headers: { prefer: 'wait=20' } })
-    expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([422, 'true'])
-    expect(again.body).toEqual(first.body)
-  })
-
-  test('an answer too long to be kept is made again from the job’s result', async () => {
-    const request = { model: MODEL, input: { image, text: 'a' } }
-    const headers = { ...bearer('sk-one'), 'idempotency-key': 'long-1', prefer: 'wait=20' }
-    const embedding = Array.from({ length: 50_000 }, (_, i) => i / 7)
-    const waiting = post(workers, '/v1/multimodal/embeddings', request, headers)
-    const items = [{ embedding, text_tokens: 3, image_tokens: 65, is_truncated: false }]
-    await worker.completeLong(await worker.leaseOne(), { items })
-    const first = await waiting
-    expect(first.status).toBe(200)
-    const again = await post(workers, '/v1/multimodal/embeddings', request, headers)
-    expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([200, 'true'])
-    expect(again.body).toEqual(first.body)
-  })
-
-  test('a key that is no key is refused', async () => {
-    for (const key of ['""', '"open', 'k'.repeat(256)]) {
-      const answer = await withKey(key)
-      expect([key, answer.status, errorOf(answer).param]).toEqual([key, 400, 'Idempotency-Key'])
-    }
-  })
-})
-
 describe('/metrics', () => {
   test('tells waiting, running and ended jobs in Prometheus’ format, to an admin alone', async () => {
     await newJob()
@@ -395,29 +307,4 @@ describe('/metrics', () => {
       await refused.arrayBuffer()
     }
   })
-})
-
-test('a project that has used up its GPU seconds is refused new jobs, finally, and no other project is', async () => {
-  const own = await startKeyedWorkers({ withoutEncoders: false, vars: { GPU_SECONDS_BUDGETS: '{"one": 0.25}' } })
-  try {
-    const token = await mintWorkerToken(sendTo(own.url), { headers: bearer('sk-root') })
-    const spender = new FakeWorker(sendTo(own.url), token)
-    const request = { model: MODEL, pairs: [{ image, text: 'a' }] }
-    expect((await post(own, ROUTE, request, bearer('sk-one'))).status).toBe(202)
-    await spender.complete(
-      await spender.leaseOne(),
-      { scores: [0.5] },
-      { usage: { gpu_seconds: 0.5, tokens: 0, images: 0 } },
-    )
-    const headers = { ...bearer('sk-one'), 'idempotency-key': 'budget-1' }
-    const refused = await post(own, ROUTE, request, headers)
-    expect([refused.status, errorOf(refused).code]).toEqual([429, 'gpu_budget_exceeded'])
-    expect(refused.headers.get('x-should-retry')).toBe('false')
-    expect(errorOf(refused).type).toBe('rate_limit_error')
-    // The key is free again: the refusal is not what it stands for.
-    expect((await post(own, ROUTE, request, headers)).headers.get('idempotency-replayed')).toBeNull()
-    expect((await post(own, ROUTE, request, bearer('sk-two'))).status).toBe(202)
-  } finally {
-    await own.stop()
-  }
 })
