@@ -31,7 +31,19 @@ export async function startGpuWorker(
 ): Promise<GpuWorker> {
   const child = spawn(
     VENV_PYTHON,
-    ['-m', 'flava_gpu.worker', '--url', workers.url.origin, '--id', id, '--lease-seconds', '2', ...flags],
+    [
+      '-m',
+      'flava_gpu.worker',
+      '--url',
+      workers.url.origin,
+      '--id',
+      id,
+      '--lease-seconds',
+      '2',
+      '--threads',
+      '1',
+      ...flags,
+    ],
     { cwd: ROOT, env: { ...process.env, ...PYTHON_ENV, FLAVA_WORKER_TOKEN: token }, stdio: ['ignore', 'pipe', 'pipe'] },
   )
   const output: string[] = []
