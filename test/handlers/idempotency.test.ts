@@ -124,6 +124,27 @@ test('a key that is no key is refused', async () => {
   }
 })
 
+test('a client that leaves while it waits does not cancel its job, and finds the answer under its key', async () => {
+  const body = JSON.stringify({ model: MODEL, pairs: [{ image, text: 'a' }] })
+  const headers = {
+    ...bearer('sk-one'),
+    'content-type': 'application/json',
+    'idempotency-key': 'left-1',
+    prefer: 'wait=20',
+  }
+  const client = new AbortController()
+  const waiting = fetch(new URL(ROUTE, workers.url), { method: 'POST', headers, body, signal: client.signal })
+  const lease = await worker.leaseOne()
+  client.abort()
+  await expect(waiting).rejects.toThrow('abort')
+  expect(await worker.heartbeat(lease)).toMatchObject({ is_held: true, should_cancel: false })
+  await worker.complete(lease, { scores: [0.125] })
+  await workers.waitForLog(({ job, status }) => job === lease.job && status !== undefined)
+  const again = await post(workers, ROUTE, body, headers)
+  expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([200, 'true'])
+  expect(again.body).toMatchObject({ data: [{ score: 0.125 }], x_flava: { job: lease.job } })
+})
+
 test('a project that has used up its GPU seconds is refused new jobs, finally, and no other project is', async () => {
   const own = await startKeyedWorkers({ withoutEncoders: false, vars: { GPU_SECONDS_BUDGETS: '{"one": 0.25}' } })
   try {
