@@ -23,7 +23,7 @@ from flava_gpu.worker.catalog import ModelCatalog
 from flava_gpu.worker.contract import REPOSITORY
 from flava_gpu.worker.held_job import HeldJob
 from flava_gpu.worker.lanes import LaneSettings, LongLane
-from flava_gpu.worker.messages import Lease, ModelRef, WorkerDescription
+from flava_gpu.worker.messages import JobObject, Lease, ModelRef, WorkerDescription
 from flava_gpu.worker.model_store import ModelStore
 from flava_gpu.worker.tasks.runtime import FlavaRuntime, load_runtime
 from flava_gpu.worker.transfer import Transfer, new_http
@@ -243,6 +243,7 @@ def test_parts_of_a_growing_file_stay_few(gateway: Gateway, tmp_path: Path) -> N
     transfer = Transfer(client, new_http(), "w", HeldJob(lease))
     file = PartedFile("output", tmp_path)
     uploaded = 0
+    objects: list[JobObject] = []
 
     def count(call: Call) -> bool:
         nonlocal uploaded

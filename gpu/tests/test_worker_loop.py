@@ -389,7 +389,7 @@ def test_an_object_that_is_not_what_it_was_said_to_be_is_never_used(bench: Bench
 def test_a_full_disk_is_a_retryable_error_by_that_name(bench: Bench) -> None:
     def run(held: HeldJob, given: Any, transfer: Transfer, flush: Any) -> JobResult:
         path = bench.workdir / "data.bin"
-        path.with_name("data.bin.part").symlink_to("/dev/full")
+        path.with_name(f"data.bin.{threading.get_ident()}.part").symlink_to("/dev/full")
         transfer.read(held.lease.objects[0], path)
         return JobResult(DONE)
 

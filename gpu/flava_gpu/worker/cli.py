@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -36,6 +37,7 @@ MIB = 1 << 20
 MODEL_SHARE = 0.5
 """Of the device's memory that loaded models may take; the rest is for what they compute."""
 EXIT_REFUSED = 3
+FOLDER = "flava-worker-"
 TOKEN_VARIABLE = "FLAVA_WORKER_TOKEN"
 KIND_GROUPS = {"interactive": INTERACTIVE_KINDS, "all": JOB_KINDS}
 
@@ -64,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # its lines would show presigned URLs
     with contextlib.ExitStack() as stack:
-        workdir = options.workdir
-        if workdir is None:
-            workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flava-worker-")))
-        workdir.mkdir(parents=True, exist_ok=True)
-        code = work(options, workdir)
+        parent = options.workdir or Path(tempfile.gettempdir())
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent)
+        workdir = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", dir=parent))
+        code = work(options, Path(workdir))
     logging.shutdown()
     sys.stdout.flush()
     # A poll that the gateway still holds is of no interest: its connection ends with the process.
@@ -138,6 +140,24 @@ def work(options: Options, workdir: Path) -> int:
     names = ", ".join(f"{model.id} ({' '.join(model.heads)})" for model in models)
     logger.info("worker %s on %s for %s, models: %s", options.id, device, options.url, names or "none")
     return run_lanes(lanes, stopping)
+
+
+def sweep(parent: Path) -> None:
+    """Removes what workers left behind that were killed: data sets and models, gigabytes each time."""
+    for folder in parent.glob(f"{FOLDER}*-*"):
+        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdigit() and (int(pid) == os.getpid() or not is_running(int(pid))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def run_lanes(lanes: Sequence[Lane], stopping: threading.Event) -> int:

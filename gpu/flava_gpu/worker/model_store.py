@@ -83,6 +83,12 @@ class ModelStore(Generic[Model]):
         except CheckpointError as error:
             raise checkpoint_error(model, error) from error
 
+    def drop_files(self, model: ModelRef) -> None:
+        """Of a fine-tuned model that was located and is not loaded: it can be downloaded again."""
+        with self._lock:
+            if not model.is_base and key_of(model) not in self._loaded:
+                shutil.rmtree(self._cache / key_of(model), ignore_errors=True)
+
     def _make_room(self, kept: str) -> None:
         while len(self._loaded) > 1 and sum(model.bytes for model in self._loaded.values()) > self._budget_bytes:
             oldest = next(iter(self._loaded))

@@ -92,6 +92,7 @@ class TrainingRun:
             return self._train(held, given, transfer, flush, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            self._store.drop_files(held.lease.model)
 
     def _train(
         self, held: HeldJob, given: Any, transfer: Transfer, flush: Callable[[], None], folder: Path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,8 @@ class Transfer:
 
     def read(self, item: JobObject, path: Path) -> None:
         """Writes the object to `path`, which is whole and of the hash that was promised, or not there."""
-        partial = path.with_name(path.name + ".part")
+        # By thread: both lanes may want the same file of a model at once.
+        partial = path.with_name(f"{path.name}.{threading.get_ident()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._read_whole(item, partial)
