@@ -110,6 +110,22 @@ export class ModelPackageError extends AppError {
   override readonly type = 'server_error'
 }
 
+/** A file of the package has other bytes than its manifest promises, which is known only when they have been read. */
+export class ModelContentError extends ModelPackageError {}
+
+/** Loading failed at full cost more than once; until `retryAfterSeconds` have passed it is not tried again. */
+export class LoadPausedError extends AppError {
+  readonly code = 'model_load_paused'
+  readonly status = 503
+  override readonly type = 'service_unavailable'
+  override readonly retryAfterSeconds: number
+
+  constructor(message: string, retryAfterSeconds: number, options: AppErrorOptions = {}) {
+    super(message, options)
+    this.retryAfterSeconds = retryAfterSeconds
+  }
+}
+
 /** The model package is of a kind that this engine does not read: a later format, an unknown scheme. */
 export class UnsupportedPackageError extends AppError {
   readonly code = 'model_package_unsupported'

@@ -1,6 +1,6 @@
 // One file of a model package: what the manifest promises of it, and the reading that holds it to the promise.
 // Knows neither where the bytes come from nor what they mean.
-import { ModelPackageError, ModelUnavailableError } from '../errors.ts'
+import { ModelContentError, ModelPackageError, ModelUnavailableError } from '../errors.ts'
 
 /** What config.json says of a file. */
 export interface PackageFile {
@@ -24,7 +24,7 @@ export type CreateDigest = () => IncrementalDigest
  * `take` was given may be used before the promise is fulfilled, since the hash is only known then.
  * @param stream all bytes of the file, in chunks of any size; cancelled when anything fails
  * @returns the length of the largest chunk
- * @throws ModelPackageError for another length or sha256, ModelUnavailableError when the stream breaks off, and
+ * @throws ModelContentError for another length or sha256, ModelUnavailableError when the stream breaks off, and
  * whatever `take` throws
  */
 export async function readVerified(
@@ -40,17 +40,17 @@ export async function readVerified(
     sizeBytes += chunk.length
     largestChunkBytes = Math.max(largestChunkBytes, chunk.length)
     if (sizeBytes > file.sizeBytes) {
-      throw new ModelPackageError(`${file.name}: expected ${file.sizeBytes} bytes, got more`)
+      throw new ModelContentError(`${file.name}: expected ${file.sizeBytes} bytes, got more`)
     }
     await digest.update(chunk)
     take(chunk)
   }
   const got = await digest.hex()
   if (sizeBytes !== file.sizeBytes) {
-    throw new ModelPackageError(`${file.name}: truncated: expected ${file.sizeBytes} bytes, got ${sizeBytes}`)
+    throw new ModelContentError(`${file.name}: truncated: expected ${file.sizeBytes} bytes, got ${sizeBytes}`)
   }
   if (got !== file.sha256) {
-    throw new ModelPackageError(`${file.name}: sha256: expected ${file.sha256}, got ${got}`)
+    throw new ModelContentError(`${file.name}: sha256: expected ${file.sha256}, got ${got}`)
   }
   return { largestChunkBytes }
 }

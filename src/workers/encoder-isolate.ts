@@ -2,12 +2,13 @@
 
 import relaxedSimd from '../../build/wasm/relaxed.wasm'
 import simd128 from '../../build/wasm/simd128.wasm'
+import { ModelContentError } from '../errors.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
 import { loadManifest, type PackageSource } from '../flava/package-source.ts'
 import type { WeightFootprint } from '../flava/weights.ts'
 import { createSha256 } from '../platform/digest.ts'
 import type { EncoderReadiness } from '../services/inner-workers.ts'
-import { createLoadOnce, type LoadOnce } from '../services/load-once.ts'
+import { createLoadOnce, type KeepAlive, type LoadOnce } from '../services/load-once.ts'
 import type { RequestQueue } from '../services/request-queue.ts'
 import { createKernels, type Kernels } from '../wasm/kernels.ts'
 import { MAX_MEMORY_BYTES } from './encoder-memory.ts'
@@ -54,7 +55,7 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
   // One for all attempts to load: a second memory of this size beside the first would not fit the isolate.
   let kernels: Kernels | undefined
   const manifest = createLoadOnce(() => loadManifest(source, createSha256))
-  const model = createLoadOnce(async (keepAlive) => {
+  const loadModel = async (keepAlive: KeepAlive): Promise<LoadedModel<Model>> => {
     const startedAt = performance.now()
     try {
       const described = await manifest.get(keepAlive)
@@ -71,7 +72,10 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
       manifest.forget()
       throw error
     }
-  })
+  }
+  // Wrong bytes show when all of them, 88 MiB for flava-full's text, have been read; other failures come before that.
+  const isCostly = (error: unknown): boolean => error instanceof ModelContentError
+  const model = createLoadOnce(loadModel, { now: () => Date.now(), isCostly })
   return { queue: createIsolateQueue(kind.name, env.MAX_QUEUE), manifest, model }
 }
 

@@ -106,6 +106,20 @@ describe('a package in R2', () => {
     expect((await readiness()).status).toBe(200)
   })
 
+  test('that stays wrong is not read again at once: who asks a third time is told when', async () => {
+    await upload(PACKAGE)
+    const flipped = PACKAGE.files.get('text.safetensors')!.slice()
+    flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1
+    await bucket.put(TEXT_KEY, flipped)
+    const wrong = refusal('model_package_invalid', 'text.safetensors: sha256: expected')
+    expect([(await readiness()).text, (await readiness()).text]).toEqual([wrong, wrong])
+    const response = await post(workers, { model: MODEL, input: 'cat' })
+    expect(response.status).toBe(503)
+    expect(response.headers.get('retry-after')).toMatch(/^[12]$/)
+    expect(await response.json()).toMatchObject({ error: { code: 'model_load_paused' } })
+    expect((await readiness()).text).toEqual(refusal('model_load_paused', 'text.safetensors: sha256: expected'))
+  })
+
   test('of a later format or with an unknown scheme is refused as just that', async () => {
     await upload(PACKAGE)
     const config = new TextDecoder().decode(PACKAGE.files.get('config.json'))
