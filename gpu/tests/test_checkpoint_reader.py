@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from flava_gpu.checkpoint_errors import (
 )
 from flava_gpu.checkpoint_reader import CheckpointReader
 from flava_gpu.standin import Kind, Layout, write_standin
+from flava_gpu.weight_files import load_state_dict
 
 WEIGHT = "text_model.encoder.layer.0.attention.attention.query.weight"
 
@@ -63,6 +65,24 @@ def test_every_layout_gives_flava_model_names_and_the_same_values(
         np.testing.assert_array_equal(reader.tensor(name), expected.tensor(name))
         assert reader.shape(name) == expected.shape(name)
     assert any(name.startswith("mlm_head.") for name in reader.other_names()) == (kind == "pretraining")
+
+
+def test_one_shard_is_mapped_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flava_gpu.standin.SHARD_BYTES", 200_000)
+    write_standin(tmp_path, "tiny", 0, "model", "sharded-bin")
+    mapped: list[weakref.ReferenceType[torch.Tensor]] = []
+
+    def load(path: Path) -> dict[str, torch.Tensor]:
+        state = load_state_dict(path)
+        mapped.append(weakref.ref(next(iter(state.values()))))
+        return state
+
+    monkeypatch.setattr("flava_gpu.weight_files.load_state_dict", load)
+    reader = CheckpointReader(tmp_path)
+    for name in reader.names():
+        reader.tensor(name)
+        assert sum(reference() is not None for reference in mapped) == 1
+    assert len(mapped) > 6
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
