@@ -84,6 +84,10 @@ const lineSchema = z.discriminatedUnion('bench', [
     bench: z.literal('cold'),
     variant: z.string(),
     input: z.enum(['text', 'image']),
+    /** Where the Workers found the package. */
+    source: z.enum(['assets', 'r2']),
+    /** Fresh starts that the figures are medians of. */
+    starts: z.int().positive(),
     /** From the first request to its answer, the isolate not yet there. */
     firstAnswerMs: ms,
     loadMs: ms.optional(),
