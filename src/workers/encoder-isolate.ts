@@ -10,6 +10,7 @@ import { createSha256 } from '../platform/digest.ts'
 import type { EncoderReadiness } from '../services/inner-workers.ts'
 import { createLoadOnce, type KeepAlive, type LoadOnce } from '../services/load-once.ts'
 import type { RequestQueue } from '../services/request-queue.ts'
+import type { ArenaMark } from '../wasm/arena.ts'
 import { createKernels, type Kernels } from '../wasm/kernels.ts'
 import { MAX_MEMORY_BYTES } from './encoder-memory.ts'
 import { createIsolateQueue } from './inner-call.ts'
@@ -22,7 +23,7 @@ export interface EncoderEnv extends PackageEnv {
 /** What the two Workers do differently. */
 export interface EncoderKind<Model> {
   name: string
-  /** Puts the encoder's tensors into the kernels' memory; leaves it as it was when it fails. */
+  /** Puts the encoder's tensors into the kernels' memory. */
   load(kernels: Kernels, manifest: ModelManifest, source: PackageSource): Promise<Model>
   /** One pass over an input like those to come, and what it costs. */
   warmUp(model: Model): void
@@ -53,13 +54,16 @@ const [MIN_WARM_UP_PASSES, MAX_WARM_UP_PASSES] = [2, 6]
 export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<Model>): EncoderIsolate<Model> {
   const source = openPackage(env)
   // One for all attempts to load: a second memory of this size beside the first would not fit the isolate.
-  let kernels: Kernels | undefined
+  let memory: EncoderMemory | undefined
   const manifest = createLoadOnce(() => loadManifest(source, createSha256))
   const loadModel = async (keepAlive: KeepAlive): Promise<LoadedModel<Model>> => {
     const startedAt = performance.now()
     try {
       const described = await manifest.get(keepAlive)
-      kernels ??= createKernels({ relaxedSimd, simd128 }, { maxBytes: MAX_MEMORY_BYTES })
+      memory ??= createMemory()
+      const { kernels } = memory
+      // Whatever an attempt before this one has left behind, weights that could not be warmed up among it.
+      kernels.arena.release(memory.empty)
       const loaded = await kind.load(kernels, described, source)
       const loadedAt = performance.now()
       await warmUp(kind, loaded)
@@ -77,6 +81,17 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
   const isCostly = (error: unknown): boolean => error instanceof ModelContentError
   const model = createLoadOnce(loadModel, { now: () => Date.now(), isCostly })
   return { queue: createIsolateQueue(kind.name, env.MAX_QUEUE), manifest, model }
+}
+
+interface EncoderMemory {
+  kernels: Kernels
+  /** Before any weights. */
+  empty: ArenaMark
+}
+
+function createMemory(): EncoderMemory {
+  const kernels = createKernels({ relaxedSimd, simd128 }, { maxBytes: MAX_MEMORY_BYTES })
+  return { kernels, empty: kernels.arena.mark() }
 }
 
 /** The figures as they are now; memory may have grown since the model was loaded. */

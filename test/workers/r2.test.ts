@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { EmbeddingsResponseSchema } from '../../src/handlers/embeddings-schema.ts'
 import { MODEL, post, vectorsOf } from '../embedding-client.ts'
 import { packageOf, sha256, tinyPackage, type TinyPackage } from '../flava/tiny-package.ts'
+import { tinyTokenizer } from '../flava/tiny-tokenizer.ts'
 import { startWorkers, type ModelBucket, type RunningWorkers } from '../harness.ts'
 
 const CONFIG_KEY = 'models/tiny/config.json'
@@ -32,6 +33,12 @@ async function start(): Promise<void> {
   bucket = await workers.modelBucket()
 }
 
+/** The same bucket, and new isolates. */
+async function restart(): Promise<void> {
+  await workers.stop()
+  await start()
+}
+
 async function upload({ files }: TinyPackage): Promise<void> {
   for (const [name, bytes] of files) {
     await bucket.put(name === 'config.json' ? CONFIG_KEY : `sha256/${sha256(bytes)}`, bytes)
@@ -50,6 +57,10 @@ function isReadiness(body: unknown): body is { workers: { text_encoder: unknown;
 
 function encodersOf({ workers: states }: { workers: { text_encoder: unknown; image_encoder: unknown } }) {
   return { text: states.text_encoder, image: states.image_encoder }
+}
+
+function memoryOf(state: unknown): unknown {
+  return typeof state === 'object' && state !== null && 'memory_bytes' in state ? state.memory_bytes : undefined
 }
 
 async function embedText(input: unknown): Promise<unknown> {
@@ -153,6 +164,19 @@ describe('a package in R2', () => {
     const { sha256: hash, sizeBytes } = PACKAGE.manifest.files.tokenizer
     await bucket.put(`sha256/${hash}`, '{}'.padEnd(sizeBytes))
     expect((await readiness()).text).toEqual(refusal('model_package_invalid', 'tokenizer.json: sha256: expected'))
+  })
+
+  test('whose warm-up fails gives its memory back, and loads into the same when it is mended', async () => {
+    await upload(PACKAGE)
+    const { text: sound } = await readiness()
+    await restart()
+    const tokenizer = tinyTokenizer(PACKAGE.manifest.text.vocabSize)
+    tokenizer.model.vocab['a'] = PACKAGE.manifest.text.vocabSize
+    await upload(tinyPackage({ tokenizer }))
+    const beyond = expect.objectContaining({ status: 'UNHEALTHY', message: expect.stringContaining('got 50') })
+    for (let i = 0; i < 3; i += 1) expect((await readiness()).text).toEqual(beyond)
+    await upload(PACKAGE)
+    expect((await readiness()).text).toMatchObject({ status: 'READY', memory_bytes: memoryOf(sound) })
   })
 
   test('replaced by one whose tensors do not parse keeps answering with what is loaded', async () => {
