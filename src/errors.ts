@@ -110,7 +110,7 @@ export class ModelPackageError extends AppError {
   override readonly type = 'server_error'
 }
 
-/** A file of the package has other bytes than its manifest promises, which is known only when they have been read. */
+/** A file of the package is not what its manifest promises, or no weights at all: known only when all of it has been read. */
 export class ModelContentError extends ModelPackageError {}
 
 /** Loading failed at full cost more than once; until `retryAfterSeconds` have passed it is not tried again. */

@@ -23,10 +23,11 @@ export interface EncoderEnv extends PackageEnv {
 /** What the two Workers do differently. */
 export interface EncoderKind<Model> {
   name: string
+  file: 'text' | 'image'
   /** Puts the encoder's tensors into the kernels' memory. */
   load(kernels: Kernels, manifest: ModelManifest, source: PackageSource): Promise<Model>
-  /** One pass over an input like those to come, and what it costs. */
-  warmUp(model: Model): void
+  /** One pass over an input like those to come, its vector, and what it costs. */
+  warmUp(model: Model): Float32Array
   warmUpMacs(model: Model): number
   footprint(model: Model): WeightFootprint
 }
@@ -66,7 +67,7 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
       kernels.arena.release(memory.empty)
       const loaded = await kind.load(kernels, described, source)
       const loadedAt = performance.now()
-      await warmUp(kind, loaded)
+      checkVector(described.files[kind.file].name, await warmUp(kind, loaded))
       const timing = { loadMs: loadedAt - startedAt, warmUpMs: performance.now() - loadedAt }
       const readiness = readinessOf(kernels, described, kind.footprint(loaded), timing)
       console.log(JSON.stringify({ event: 'model', worker: kind.name, ...readiness }))
@@ -77,7 +78,7 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
       throw error
     }
   }
-  // Wrong bytes show when all of them, 88 MiB for flava-full's text, have been read; other failures come before that.
+  // Wrong content shows when all of it, 88 MiB for flava-full's text, has been read; other failures come before that.
   const isCostly = (error: unknown): boolean => error instanceof ModelContentError
   const model = createLoadOnce(loadModel, { now: () => Date.now(), isCostly })
   return { queue: createIsolateQueue(kind.name, env.MAX_QUEUE), manifest, model }
@@ -103,14 +104,24 @@ export function currentReadiness({ readiness }: LoadedModel<unknown>, { memory, 
   }
 }
 
-async function warmUp<Model>(kind: EncoderKind<Model>, model: Model): Promise<void> {
+/** @returns the vector of the last pass */
+async function warmUp<Model>(kind: EncoderKind<Model>, model: Model): Promise<Float32Array> {
+  let vector: Float32Array = new Float32Array()
   const wanted = Math.ceil(WARM_UP_MACS / kind.warmUpMacs(model))
   const passes = Math.min(Math.max(wanted, MIN_WARM_UP_PASSES), MAX_WARM_UP_PASSES)
   for (let pass = 0; pass < passes; pass += 1) {
-    kind.warmUp(model)
+    vector = kind.warmUp(model)
     // The optimizing compiler runs beside this thread; its results are taken over between passes.
     await scheduler.wait(0)
   }
+  return vector
+}
+
+/** A hash vouches for bytes, not for what they mean: weights of NaN would be answered as nulls. */
+function checkVector(file: string, vector: Float32Array): void {
+  const largest = vector.reduce((max, value) => Math.max(max, Math.abs(value)), 0)
+  if (Number.isFinite(largest) && largest > 0) return
+  throw new ModelContentError(`${file}: vector of the warm-up: expected finite numbers that are not all 0`)
 }
 
 function readinessOf(

@@ -27,6 +27,7 @@ import { answerCall, answerQuestion } from './inner-call.ts'
 
 const TEXT: EncoderKind<TextModel> = {
   name: 'text-encoder',
+  file: 'text',
   async load(kernels, manifest, source) {
     // The tokenizer first: it is small, and only tensors take memory that has to be given back.
     const tokenizer = createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256))
@@ -35,7 +36,13 @@ const TEXT: EncoderKind<TextModel> = {
   },
   warmUp(model) {
     const trace = { requestId: 'warm-up', traceparent: '' }
-    embedTexts(model, { items: [{ text: WARM_UP_TEXT }], output: 'projected', truncate: true, trace })
+    const { vectors } = embedTexts(model, {
+      items: [{ text: WARM_UP_TEXT }],
+      output: 'projected',
+      truncate: true,
+      trace,
+    })
+    return vectors[0] ?? new Float32Array()
   },
   warmUpMacs: ({ manifest }) => sequenceMacs(manifest.text, WARM_UP_TOKENS),
   footprint: ({ encoder }) => encoder.footprint,

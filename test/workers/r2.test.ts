@@ -6,7 +6,14 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { EmbeddingsResponseSchema } from '../../src/handlers/embeddings-schema.ts'
 import { MODEL, post, vectorsOf } from '../embedding-client.ts'
-import { packageOf, sha256, tinyPackage, type TinyPackage } from '../flava/tiny-package.ts'
+import {
+  packageOf,
+  safetensorsFile,
+  sha256,
+  tinyPackage,
+  type FileTensor,
+  type TinyPackage,
+} from '../flava/tiny-package.ts'
 import { tinyTokenizer } from '../flava/tiny-tokenizer.ts'
 import { startWorkers, type ModelBucket, type RunningWorkers } from '../harness.ts'
 
@@ -177,6 +184,31 @@ describe('a package in R2', () => {
     for (let i = 0; i < 3; i += 1) expect((await readiness()).text).toEqual(beyond)
     await upload(PACKAGE)
     expect((await readiness()).text).toMatchObject({ status: 'READY', memory_bytes: memoryOf(sound) })
+  })
+
+  test('whose hashes are right and whose vectors are not numbers is refused', async () => {
+    const withBias = (value: number) => (tensor: FileTensor) =>
+      tensor.name.endsWith('_projection.bias')
+        ? { ...tensor, bytes: new Uint8Array(new Float32Array(tensor.shape[0] ?? 0).fill(value).buffer) }
+        : tensor
+    const { text, image } = PACKAGE.tensors
+    await upload(
+      packageOf(
+        {},
+        {
+          text: safetensorsFile(text.map(withBias(Number.NaN))),
+          image: safetensorsFile(image.map(withBias(Number.POSITIVE_INFINITY))),
+        },
+      ),
+    )
+    const expected = 'vector of the warm-up: expected finite numbers that are not all 0'
+    expect(await readiness()).toEqual({
+      status: 503,
+      text: refusal('model_package_invalid', `text.safetensors: ${expected}`),
+      image: refusal('model_package_invalid', `image.safetensors: ${expected}`),
+    })
+    await upload(PACKAGE)
+    expect((await readiness()).status).toBe(200)
   })
 
   test('replaced by one whose tensors do not parse keeps answering with what is loaded', async () => {
