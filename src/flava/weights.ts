@@ -1,6 +1,6 @@
 // Moves the tensors of one encoder from a stream into linear memory, and vouches for them: names, shapes, length, sha256.
 // Tensor bytes are kept as they are in the file, so nothing is ever held twice.
-import { ModelPackageError } from '../errors.ts'
+import { ModelPackageError, ModelUnavailableError } from '../errors.ts'
 import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { storedBytes } from '../wasm/schemes.ts'
 import type { EmbeddingScheme, StoredTensor } from '../wasm/schemes.ts'
@@ -42,15 +42,23 @@ export interface TensorTable {
 
 export type EncoderName = 'text' | 'image'
 
+/** Whether a load still owns the memory it writes to; asking is a sign of life. See services/load-once.ts. */
+export type IsWanted = () => boolean
+
+/** Loads in Node have nobody who would give them up. */
+export const alwaysWanted: IsWanted = () => true
+
 /** What vector loads are aligned to; see src/wasm. */
 const ALIGN_BYTES = 16
 
 /**
  * Copy one encoder's tensor file into linear memory, which grows once, for all of them. The memory stays allocated for
- * the life of the kernels; when anything fails it is given back. Loads on one Kernels must not overlap.
+ * the life of the kernels; when anything fails it is given back. Loads on one Kernels must not overlap, but for those
+ * that are not wanted any more: they leave the memory alone.
  * @param stream all bytes of the encoder's file, in chunks of any size
+ * @param isWanted asked before each chunk is written
  * @throws ModelPackageError when a name, dtype, shape, the length or the sha256 is not what the manifest promises, or
- * the tensors do not fit the memory; ModelUnavailableError when the stream breaks off
+ * the tensors do not fit the memory; ModelUnavailableError when the stream breaks off or the load is not wanted any more
  */
 export async function loadTensors(
   kernels: Kernels,
@@ -58,17 +66,23 @@ export async function loadTensors(
   encoder: EncoderName,
   stream: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
+  isWanted: IsWanted = alwaysWanted,
 ): Promise<TensorTable> {
   const mark = kernels.arena.mark()
   try {
     await checkIdentity(manifest, createDigest)
-    return await copyTensors(kernels, manifest, encoder, stream, createDigest)
+    return await copyTensors(kernels, manifest, encoder, stream, createDigest, isWanted)
   } catch (error) {
-    kernels.arena.release(mark)
+    if (isWanted()) kernels.arena.release(mark)
     // Does nothing when the stream has been read.
     await stream.cancel().catch(() => undefined)
     throw error
   }
+}
+
+/** @throws ModelUnavailableError unless the load still owns its memory */
+export function expectWanted(file: string, isWanted: IsWanted): void {
+  if (!isWanted()) throw new ModelUnavailableError(`${file}: this load was given up for a later one`)
 }
 
 /** Both encoders answer with `weights`: it must be what its definition makes of the two files' hashes. */
@@ -88,6 +102,7 @@ async function copyTensors(
   encoder: EncoderName,
   stream: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
+  isWanted: IsWanted,
 ): Promise<TensorTable> {
   const file = manifest.files[encoder]
   const specs = encoder === 'text' ? textTensors(manifest) : imageTensors(manifest)
@@ -102,7 +117,10 @@ async function copyTensors(
       if (ptr !== undefined) kernels.u8(ptr + offsetBytes, bytes.length).set(bytes)
     },
   })
-  const { largestChunkBytes } = await readVerified(stream, file, createDigest, (chunk) => parser.push(chunk))
+  const { largestChunkBytes } = await readVerified(stream, file, createDigest, (chunk) => {
+    expectWanted(file.name, isWanted)
+    parser.push(chunk)
+  })
   parser.end()
   return tensorTable(manifest, encoder, placed, largestChunkBytes)
 }

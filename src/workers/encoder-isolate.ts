@@ -5,10 +5,10 @@ import simd128 from '../../build/wasm/simd128.wasm'
 import { ModelContentError } from '../errors.ts'
 import type { ModelManifest } from '../flava/manifest.ts'
 import { loadManifest, type PackageSource } from '../flava/package-source.ts'
-import type { WeightFootprint } from '../flava/weights.ts'
+import { expectWanted, type IsWanted, type WeightFootprint } from '../flava/weights.ts'
 import { createSha256 } from '../platform/digest.ts'
 import type { EncoderReadiness } from '../services/inner-workers.ts'
-import { createLoadOnce, type KeepAlive, type LoadOnce } from '../services/load-once.ts'
+import { createLoadOnce, type LoadAttempt, type LoadOnce } from '../services/load-once.ts'
 import type { RequestQueue } from '../services/request-queue.ts'
 import type { ArenaMark } from '../wasm/arena.ts'
 import { createKernels, type Kernels } from '../wasm/kernels.ts'
@@ -24,8 +24,8 @@ export interface EncoderEnv extends PackageEnv {
 export interface EncoderKind<Model> {
   name: string
   file: 'text' | 'image'
-  /** Puts the encoder's tensors into the kernels' memory. */
-  load(kernels: Kernels, manifest: ModelManifest, source: PackageSource): Promise<Model>
+  /** Puts the encoder's tensors into the kernels' memory, as long as it is wanted there. */
+  load(kernels: Kernels, manifest: ModelManifest, source: PackageSource, isWanted: IsWanted): Promise<Model>
   /** One pass over an input like those to come, its vector, and what it costs. */
   warmUp(model: Model): Float32Array
   warmUpMacs(model: Model): number
@@ -56,18 +56,21 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
   const source = openPackage(env)
   // One for all attempts to load: a second memory of this size beside the first would not fit the isolate.
   let memory: EncoderMemory | undefined
-  const manifest = createLoadOnce(() => loadManifest(source, createSha256))
-  const loadModel = async (keepAlive: KeepAlive): Promise<LoadedModel<Model>> => {
+  const clock = { now: () => Date.now(), wait: (delayMs: number) => scheduler.wait(delayMs) }
+  const manifest = createLoadOnce(() => loadManifest(source, createSha256), clock)
+  const loadModel = async ({ keepAlive, isWanted }: LoadAttempt): Promise<LoadedModel<Model>> => {
     const startedAt = performance.now()
     try {
       const described = await manifest.get(keepAlive)
+      const { name } = described.files[kind.file]
+      expectWanted(name, isWanted)
       memory ??= createMemory()
       const { kernels } = memory
       // Whatever an attempt before this one has left behind, weights that could not be warmed up among it.
       kernels.arena.release(memory.empty)
-      const loaded = await kind.load(kernels, described, source)
+      const loaded = await kind.load(kernels, described, source, isWanted)
       const loadedAt = performance.now()
-      checkVector(described.files[kind.file].name, await warmUp(kind, loaded))
+      checkVector(name, await warmUp(kind, loaded, () => expectWanted(name, isWanted)))
       const timing = { loadMs: loadedAt - startedAt, warmUpMs: performance.now() - loadedAt }
       const readiness = readinessOf(kernels, described, kind.footprint(loaded), timing)
       console.log(JSON.stringify({ event: 'model', worker: kind.name, ...readiness }))
@@ -80,7 +83,7 @@ export function createEncoderIsolate<Model>(env: EncoderEnv, kind: EncoderKind<M
   }
   // Wrong content shows when all of it, 88 MiB for flava-full's text, has been read; other failures come before that.
   const isCostly = (error: unknown): boolean => error instanceof ModelContentError
-  const model = createLoadOnce(loadModel, { now: () => Date.now(), isCostly })
+  const model = createLoadOnce(loadModel, { ...clock, isCostly })
   return { queue: createIsolateQueue(kind.name, env.MAX_QUEUE), manifest, model }
 }
 
@@ -104,12 +107,16 @@ export function currentReadiness({ readiness }: LoadedModel<unknown>, { memory, 
   }
 }
 
-/** @returns the vector of the last pass */
-async function warmUp<Model>(kind: EncoderKind<Model>, model: Model): Promise<Float32Array> {
+/**
+ * @param beforePass throws when the memory is another load's by now
+ * @returns the vector of the last pass
+ */
+async function warmUp<Model>(kind: EncoderKind<Model>, model: Model, beforePass: () => void): Promise<Float32Array> {
   let vector: Float32Array = new Float32Array()
   const wanted = Math.ceil(WARM_UP_MACS / kind.warmUpMacs(model))
   const passes = Math.min(Math.max(wanted, MIN_WARM_UP_PASSES), MAX_WARM_UP_PASSES)
   for (let pass = 0; pass < passes; pass += 1) {
+    beforePass()
     vector = kind.warmUp(model)
     // The optimizing compiler runs beside this thread; its results are taken over between passes.
     await scheduler.wait(0)

@@ -25,9 +25,9 @@ import { answerCall, answerQuestion } from './inner-call.ts'
 const IMAGE: EncoderKind<ImageModel> = {
   name: 'image-encoder',
   file: 'image',
-  async load(kernels, manifest, source) {
+  async load(kernels, manifest, source, isWanted) {
     const weights = await source.open(manifest.files.image)
-    return { manifest, encoder: await loadImageEncoder(kernels, manifest, weights, createSha256) }
+    return { manifest, encoder: await loadImageEncoder(kernels, manifest, weights, createSha256, isWanted) }
   },
   warmUp(model) {
     const { size } = model.manifest.preprocessing

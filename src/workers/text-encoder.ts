@@ -28,11 +28,11 @@ import { answerCall, answerQuestion } from './inner-call.ts'
 const TEXT: EncoderKind<TextModel> = {
   name: 'text-encoder',
   file: 'text',
-  async load(kernels, manifest, source) {
+  async load(kernels, manifest, source, isWanted) {
     // The tokenizer first: it is small, and only tensors take memory that has to be given back.
     const tokenizer = createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256))
     const weights = await source.open(manifest.files.text)
-    return { manifest, tokenizer, encoder: await loadTextEncoder(kernels, manifest, weights, createSha256) }
+    return { manifest, tokenizer, encoder: await loadTextEncoder(kernels, manifest, weights, createSha256, isWanted) }
   },
   warmUp(model) {
     const trace = { requestId: 'warm-up', traceparent: '' }

@@ -137,6 +137,33 @@ describe('loadTensors', () => {
   })
 })
 
+describe('a load that is not wanted any more', () => {
+  test('writes nothing into the memory of the next one, and does not give that back', async () => {
+    const kernels = newKernels('simd128')
+    const empty = kernels.arena.mark()
+    let isWanted = true
+    let wake = (): void => undefined
+    const asleep = new Promise<void>((resolve) => (wake = resolve))
+    // The first load stops in the middle of its file, as one does whose source stands still.
+    const slow = sleepingStream(IMAGE_FILE, asleep)
+    const first = loadTensors(kernels, manifest, 'image', slow, createSha256, () => isWanted)
+    await new Promise((resolve) => setImmediate(resolve))
+    isWanted = false
+    kernels.arena.release(empty)
+    const table = await loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    const used = kernels.arena.usedBytes
+    wake()
+    await expect(first).rejects.toMatchObject({
+      code: 'model_unavailable',
+      message: expect.stringContaining('given up'),
+    })
+    expect(kernels.arena.usedBytes).toBe(used)
+    for (const { name, bytes } of tensors.image) {
+      expect(Buffer.from(kernels.u8(table.ptr(name), bytes.length)).equals(bytes)).toBe(true)
+    }
+  })
+})
+
 describe('the small files', () => {
   test('make the manifest, each held to its hash', async () => {
     expect(await loadManifest(sourceOf(PACKAGE.files), createSha256)).toEqual(manifest)
@@ -165,6 +192,21 @@ function sourceOf(files: ReadonlyMap<string, Uint8Array>): PackageSource {
     readConfig: async () => bytesOf('config.json'),
     open: async ({ name }) => streamOf(bytesOf(name)),
   }
+}
+
+/** The first half; once it may wake up, the inverted second half. */
+function sleepingStream(file: Uint8Array, mayWake: Promise<void>): ReadableStream<Uint8Array> {
+  const half = Math.floor(file.length / 2)
+  let pulls = 0
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      pulls += 1
+      if (pulls === 1) return controller.enqueue(file.slice(0, half))
+      await mayWake
+      controller.enqueue(file.slice(half).map((byte) => byte ^ 0xff))
+      controller.close()
+    },
+  })
 }
 
 /** The first 15,000 bytes, then a failure. */
