@@ -55,19 +55,32 @@ export async function readVerified(
   return { largestChunkBytes }
 }
 
-/** The whole of a small file, verified. @throws as readVerified */
+/** The whole of a small file, verified; memory grows with what arrives, whatever was promised. @throws as readVerified */
 export async function readWhole(
   stream: ReadableStream<Uint8Array>,
   file: PackageFile,
   createDigest: CreateDigest,
 ): Promise<Uint8Array> {
-  const bytes = new Uint8Array(file.sizeBytes)
-  let filledBytes = 0
-  await readVerified(stream, file, createDigest, (chunk) => {
-    bytes.set(chunk, filledBytes)
-    filledBytes += chunk.length
-  })
-  return bytes
+  const chunks: Uint8Array[] = []
+  // A chunk is only valid until the next one is asked for.
+  await readVerified(stream, file, createDigest, (chunk) => void chunks.push(chunk.slice()))
+  return joined(chunks)
+}
+
+/** The whole of a small file that nothing vouches for. @throws ModelPackageError past `maxBytes`, ModelUnavailableError */
+export async function readUnverified(
+  stream: ReadableStream<Uint8Array>,
+  name: string,
+  maxBytes: number,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let sizeBytes = 0
+  for await (const chunk of chunksOf(stream, name)) {
+    sizeBytes += chunk.length
+    if (sizeBytes > maxBytes) throw new ModelPackageError(`${name}: expected at most ${maxBytes} bytes, got more`)
+    chunks.push(chunk.slice())
+  }
+  return joined(chunks)
 }
 
 /** @throws ModelPackageError naming the file */
@@ -77,6 +90,16 @@ export function parseJson(file: string, bytes: Uint8Array): unknown {
   } catch (cause) {
     throw new ModelPackageError(`${file}: expected JSON in UTF-8`, { cause })
   }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0))
+  let position = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, position)
+    position += chunk.length
+  }
+  return bytes
 }
 
 async function* chunksOf(stream: ReadableStream<Uint8Array>, name: string): AsyncGenerator<Uint8Array, void, void> {

@@ -180,6 +180,23 @@ describe('the small files', () => {
     const config = new Map([['config.json', Uint8Array.of(0x7b, 0xff)]])
     await expect(loadManifest(sourceOf(config), createSha256)).rejects.toThrow('config.json: expected JSON in UTF-8')
   })
+
+  test('take the memory of what arrives, not of what was promised', async () => {
+    const { tokenizer } = manifest.files
+    const promised = { ...tokenizer, sizeBytes: 1e15 }
+    await expect(readPackageJson(sourceOf(PACKAGE.files), promised, createSha256)).rejects.toThrow(
+      `tokenizer.json: truncated: expected 1000000000000000 bytes, got ${tokenizer.sizeBytes}`,
+    )
+  })
+
+  test('are read no further than a config.json can be long, and broken off is not available', async () => {
+    const config = new Map([['config.json', new Uint8Array(1024 * 1024 + 1).fill(0x20)]])
+    await expect(loadManifest(sourceOf(config), createSha256)).rejects.toThrow(
+      'config.json: expected at most 1048576 bytes, got more',
+    )
+    const broken = { ...sourceOf(PACKAGE.files), openConfig: async () => brokenStream(IMAGE_FILE) }
+    await expect(loadManifest(broken, createSha256)).rejects.toMatchObject({ code: 'model_unavailable' })
+  })
 })
 
 function sourceOf(files: ReadonlyMap<string, Uint8Array>): PackageSource {
@@ -189,7 +206,7 @@ function sourceOf(files: ReadonlyMap<string, Uint8Array>): PackageSource {
     return bytes
   }
   return {
-    readConfig: async () => bytesOf('config.json'),
+    openConfig: async () => streamOf(bytesOf('config.json')),
     open: async ({ name }) => streamOf(bytesOf(name)),
   }
 }
