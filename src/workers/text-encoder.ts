@@ -30,7 +30,8 @@ const TEXT: EncoderKind<TextModel> = {
   file: 'text',
   async load(kernels, manifest, source, isWanted) {
     // The tokenizer first: it is small, and only tensors take memory that has to be given back.
-    const tokenizer = createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256))
+    const tokenizerJson = await readPackageJson(source, manifest.files.tokenizer, createSha256)
+    const tokenizer = createTokenizer(tokenizerJson, manifest.text.vocabSize)
     const weights = await source.open(manifest.files.text)
     return { manifest, tokenizer, encoder: await loadTextEncoder(kernels, manifest, weights, createSha256, isWanted) }
   },
