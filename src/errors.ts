@@ -113,6 +113,9 @@ export class ModelPackageError extends AppError {
 /** A file of the package is not what its manifest promises, or no weights at all: known only when all of it has been read. */
 export class ModelContentError extends ModelPackageError {}
 
+/** The package is sound, and too large for the memory that its encoder has. */
+export class ModelTooLargeError extends ModelPackageError {}
+
 /** Loading failed at full cost more than once; until `retryAfterSeconds` have passed it is not tried again. */
 export class LoadPausedError extends AppError {
   readonly code = 'model_load_paused'

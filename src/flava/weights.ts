@@ -1,6 +1,6 @@
 // Moves the tensors of one encoder from a stream into linear memory, and vouches for them: names, shapes, length, sha256.
 // Tensor bytes are kept as they are in the file, so nothing is ever held twice.
-import { ModelPackageError, ModelUnavailableError } from '../errors.ts'
+import { ModelPackageError, ModelTooLargeError, ModelUnavailableError } from '../errors.ts'
 import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { storedBytes } from '../wasm/schemes.ts'
 import type { EmbeddingScheme, StoredTensor } from '../wasm/schemes.ts'
@@ -9,6 +9,7 @@ import { readVerified } from './package-file.ts'
 import type { CreateDigest } from './package-file.ts'
 import { imageLinears, imageTensors, textLinears, textTensors } from './package-layout.ts'
 import type { TensorSpecs } from './package-layout.ts'
+import { passBytes } from './pass-memory.ts'
 import { createSafetensorsParser } from './safetensors.ts'
 import type { SafetensorsHeader } from './safetensors.ts'
 
@@ -58,7 +59,7 @@ const ALIGN_BYTES = 16
  * @param stream all bytes of the encoder's file, in chunks of any size
  * @param isWanted asked before each chunk is written
  * @throws ModelPackageError when a name, dtype, shape, the length or the sha256 is not what the manifest promises, or
- * the tensors do not fit the memory; ModelUnavailableError when the stream breaks off or the load is not wanted any more
+ * the tensors and an input of full length do not fit the memory; ModelUnavailableError when the stream breaks off or the load is not wanted any more
  */
 export async function loadTensors(
   kernels: Kernels,
@@ -110,7 +111,7 @@ async function copyTensors(
   const parser = createSafetensorsParser(file.name, {
     onHeader(header) {
       checkHeader(file.name, header, specs)
-      placed = placeTensors(kernels, file.name, specs)
+      placed = placeTensors(kernels, file.name, specs, longestPass(manifest, encoder))
     },
     onBytes({ name }, offsetBytes, bytes) {
       const ptr = placed.pointers.get(name)
@@ -130,13 +131,26 @@ interface PlacedTensors {
   weightBytes: number
 }
 
+interface PassRoom {
+  tokens: number
+  bytes: number
+}
+
+/** What the longest input takes when it comes alone: no pass is smaller. */
+function longestPass({ text, image, maxTextLength }: ModelManifest, encoder: EncoderName): PassRoom {
+  const tokens = encoder === 'text' ? maxTextLength : image.numPatches + 1
+  return { tokens, bytes: passBytes(encoder === 'text' ? text : image, tokens, tokens) }
+}
+
 /** One allocation for all, so that memory grows once. */
-function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs): PlacedTensors {
+function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs, pass: PassRoom): PlacedTensors {
   const sizes = [...specs].map(([name, spec]) => [name, alignUp(storedBytes(spec))] as const)
   const weightBytes = sizes.reduce((sum, [, bytes]) => sum + bytes, 0)
-  if (weightBytes > arena.freeBytes) {
-    throw new ModelPackageError(
-      `${file}: expected tensors of at most ${arena.freeBytes} bytes, which is what linear memory has, got ${weightBytes}`,
+  const maxBytes = arena.freeBytes - pass.bytes
+  if (weightBytes > maxBytes) {
+    throw new ModelTooLargeError(
+      `${file}: expected tensors of at most ${Math.max(maxBytes, 0)} bytes, which is what linear memory has beside an input of ` +
+        `${pass.tokens} tokens, got ${weightBytes}`,
     )
   }
   let ptr = arena.alloc(weightBytes, ALIGN_BYTES)

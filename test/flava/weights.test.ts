@@ -123,6 +123,25 @@ describe('loadTensors', () => {
     expect(kernels.arena.highWaterBytes).toBe(before)
   })
 
+  test('refuses tensors that leave no room for an input of full length', async () => {
+    const { footprint } = await loadTensors(
+      newKernels('simd128'),
+      manifest,
+      'image',
+      streamOf(IMAGE_FILE),
+      createSha256,
+    )
+    const kernels = newKernels('simd128')
+    kernels.arena.alloc(kernels.arena.freeBytes - footprint.weightBytes - 1000)
+    const load = loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    await expect(load).rejects.toMatchObject({
+      code: 'model_package_invalid',
+      message: expect.stringMatching(
+        /at most \d+ bytes, which is what linear memory has beside an input of 10 tokens, got/,
+      ),
+    })
+  })
+
   test('reports a stream that breaks off as not available, gives the memory back and loads into it the next time', async () => {
     const kernels = newKernels('simd128')
     const before = kernels.arena.usedBytes
