@@ -1,6 +1,6 @@
 // Moves the tensors of one encoder from a stream into linear memory, and vouches for them: names, shapes, length, sha256.
 // Tensor bytes are kept as they are in the file, so nothing is ever held twice.
-import { ModelPackageError, ModelTooLargeError, ModelUnavailableError } from '../errors.ts'
+import { ModelContentError, ModelPackageError, ModelTooLargeError, ModelUnavailableError } from '../errors.ts'
 import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { storedBytes } from '../wasm/schemes.ts'
 import type { EmbeddingScheme, StoredTensor } from '../wasm/schemes.ts'
@@ -8,7 +8,7 @@ import type { ModelManifest } from './manifest.ts'
 import { readVerified } from './package-file.ts'
 import type { CreateDigest } from './package-file.ts'
 import { imageLinears, imageTensors, textLinears, textTensors } from './package-layout.ts'
-import type { TensorSpecs } from './package-layout.ts'
+import type { LinearShape, TensorSpecs } from './package-layout.ts'
 import { passBytes } from './pass-memory.ts'
 import { createSafetensorsParser } from './safetensors.ts'
 import type { SafetensorsHeader } from './safetensors.ts'
@@ -51,6 +51,8 @@ export const alwaysWanted: IsWanted = () => true
 
 /** What vector loads are aligned to; see src/wasm. */
 const ALIGN_BYTES = 16
+/** Of four bytes in one int32. */
+const EIGHTH_BITS = 0x80808080
 
 /**
  * Copy one encoder's tensor file into linear memory, which grows once, for all of them. The memory stays allocated for
@@ -123,6 +125,7 @@ async function copyTensors(
     parser.push(chunk)
   })
   parser.end()
+  checkSevenBits(kernels, manifest, encoder, placed)
   return tensorTable(manifest, encoder, placed, largestChunkBytes)
 }
 
@@ -162,6 +165,29 @@ function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs, pass
   return { pointers, weightBytes }
 }
 
+/** Dot products of bytes take the eighth bit for a sign on some CPUs and for a value on others. */
+function checkSevenBits(
+  kernels: Kernels,
+  manifest: ModelManifest,
+  encoder: EncoderName,
+  { pointers }: PlacedTensors,
+): void {
+  for (const [name, { n, k }] of linearsOf(manifest, encoder)) {
+    const ptr = pointers.get(`${name}.weight`)
+    if (manifest.schemes.linears[name] !== 'w7' || ptr === undefined) continue
+    let bits = 0
+    const fours = kernels.i32(ptr, (n * k) / 4)
+    for (let i = 0; i < fours.length; i += 1) bits |= fours[i] ?? 0
+    if ((bits & EIGHTH_BITS) === 0) continue
+    const { name: file } = manifest.files[encoder]
+    throw new ModelContentError(`${file}: ${name}.weight: expected bytes below 128 for w7, got larger ones`)
+  }
+}
+
+function linearsOf(manifest: ModelManifest, encoder: EncoderName): ReadonlyMap<string, LinearShape> {
+  return encoder === 'text' ? textLinears(manifest) : imageLinears(manifest)
+}
+
 function alignUp(bytes: number): number {
   return Math.ceil(bytes / ALIGN_BYTES) * ALIGN_BYTES
 }
@@ -191,7 +217,7 @@ function tensorTable(
   largestChunkBytes: number,
 ): TensorTable {
   const { schemes } = manifest
-  const shapes = encoder === 'text' ? textLinears(manifest) : imageLinears(manifest)
+  const shapes = linearsOf(manifest, encoder)
   const isThere = <T>(name: string, value: T | undefined): T => {
     if (value === undefined) throw new ModelPackageError(`${manifest.files[encoder].name}: ${name}: not in this file`)
     return value

@@ -142,6 +142,15 @@ describe('loadTensors', () => {
     })
   })
 
+  test('refuses a weight of eight bits where seven are promised, under whatever hash', async () => {
+    const name = 'image_model.embeddings.patch_embeddings.projection'
+    expect(manifest.schemes.linears[name]).toBe('w7')
+    const bytes = tensors.image.find((tensor) => tensor.name === `${name}.weight`)!.bytes.slice()
+    bytes[77] = 128
+    const expected = `image.safetensors: ${name}.weight: expected bytes below 128 for w7, got larger ones`
+    expect(await refusal(changed(`${name}.weight`, { bytes }))).toBe(expected)
+  })
+
   test('reports a stream that breaks off as not available, gives the memory back and loads into it the next time', async () => {
     const kernels = newKernels('simd128')
     const before = kernels.arena.usedBytes
