@@ -42,7 +42,8 @@ async function measureFit(weightBytes: number, measure: () => Promise<number>): 
   try {
     return { weightBytes, memoryBytes: await measure() }
   } catch (error) {
-    if (error instanceof ModelTooLargeError || error instanceof OutOfMemoryError) return { weightBytes, memoryBytes: null }
+    if (error instanceof ModelTooLargeError || error instanceof OutOfMemoryError)
+      return { weightBytes, memoryBytes: null }
     throw error
   }
 }
