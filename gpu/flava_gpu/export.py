@@ -70,7 +70,7 @@ def export_package(checkpoint_dir: Path, out_dir: Path, options: ExportOptions |
         quantizer = EncoderQuantizer(reader, encoder, plan, make_rounder(reader, encoder, plan, options.rounding))
         layout = file_layout(reader.config, encoder, plan)
         progress = tqdm(quantizer.tensors(), encoder, len(layout), unit="tensor", disable=not options.show_progress)
-        metadata = {"format": "flava-edge", "format_version": str(FORMAT_VERSION), "variant": options.variant}
+        metadata = package_config.tensor_file_metadata(options.variant)
         files[encoder] = write_tensor_file(out_dir / f"{encoder}.safetensors", layout, progress, metadata)
         report.encoders[encoder] = encoder_report(reader.config, encoder, layout)
         report.errors.update(quantizer.errors)
@@ -89,7 +89,7 @@ def make_rounder(reader: CheckpointReader, encoder: Encoder, plan: SchemePlan, r
 def check_fits(config: package_config.Json, plan: SchemePlan, options: ExportOptions) -> None:
     """Refuse tensors that leave no room for activations. Raises UnfitForEdgeError."""
     for encoder in ENCODERS:
-        size_bytes = sum(spec.size_bytes for spec in file_layout(config, encoder, plan))
+        size_bytes = planning.planned_bytes(config, encoder, plan, options.variant)
         if size_bytes > EDGE_FILE_LIMIT and not options.allow_unfit:
             raise UnfitForEdgeError(
                 f"variant {options.variant}: the {encoder} encoder takes {size_bytes / MIB:.1f} MiB, at the edge at most "
