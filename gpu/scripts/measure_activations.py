@@ -94,7 +94,7 @@ def embed(reader: CheckpointReader, encoder: Encoder, count: int) -> tuple[Tenso
 
 def linear(reader: CheckpointReader, name: str, kind: str, inputs: Streams) -> Streams:
     weight = linear_weight(reader, name)
-    bias = torch.from_numpy(linear_bias(reader, name, len(weight)))
+    bias = torch.from_numpy(linear_bias(reader, name))
     return [
         F.linear(quantized_rows(rows) if kind in case else rows, torch.from_numpy(weight), bias)
         for case, rows in zip(CASES, inputs, strict=True)

@@ -18,7 +18,7 @@ from flava_gpu.encoder_quantizer import NearestRounder
 from flava_gpu.export import ExportOptions, UnfitForEdgeError, check_fits, export_package, parse_budget
 from flava_gpu.export_report import ExportReport, report_json
 from flava_gpu.package_file import write_tensor_file
-from flava_gpu.package_layout import BLOCK_LINEARS, PATCHES, WORD_EMBEDDINGS, SchemePlan, encoder_linears, file_layout
+from flava_gpu.package_layout import PATCHES, WORD_EMBEDDINGS, SchemePlan, encoder_linears, file_layout
 from flava_gpu.packing import pack_linear
 from flava_gpu.schemes import LinearScheme
 from tests.tiny_checkpoint import LAYERS, write_checkpoint
@@ -168,14 +168,6 @@ def test_tensors_without_whole_groups_fall_back_to_w7(package: Path) -> None:
     projections = {schemes.pop(f"{encoder}_projection") for encoder in ("text", "image")}
     assert projections == {"w8"}  # of every variant
     assert set(schemes.values()) == {"w7"}
-
-
-def test_a_checkpoint_without_qkv_bias_gets_zero_biases(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "unbiased", qkv_bias=False)
-    export_package(checkpoint, tmp_path / "out", NEAREST)
-    with safe_open(tmp_path / "out/text.safetensors", framework="numpy") as tensors:
-        assert not tensors.get_tensor(f"text_model.encoder.layer.0.{BLOCK_LINEARS[0]}.bias").any()
-        assert tensors.get_tensor(f"text_model.encoder.layer.0.{BLOCK_LINEARS[3]}.bias").shape == (16,)
 
 
 def test_an_unpackable_checkpoint_is_refused_with_the_name_of_its_tensor(tmp_path: Path) -> None:
