@@ -119,7 +119,11 @@ test('an upload replaces an object of the right key and size that has other byte
   const persist = { path: join(persistPath, 'v3') }
   const withBucket = async <T>(use: (bucket: R2Bucket) => Promise<T>): Promise<T> => {
     const proxy = await getPlatformProxy<{ WEIGHTS: R2Bucket }>({ configPath: settingsPath, persist })
-    return await use(proxy.env.WEIGHTS).finally(() => proxy.dispose())
+    try {
+      return await use(proxy.env.WEIGHTS)
+    } finally {
+      await proxy.dispose()
+    }
   }
   const key = contentKey(text.sha256)
   try {
