@@ -9,6 +9,8 @@ const MIB = 1024 * 1024
 /** The maximum of an encoder's linear memory. */
 const MAX_WASM_BYTES = 96 * MIB
 const MAX_TEXT_WEIGHT_BYTES = 92 * MIB
+/** 4.5 bits a weight of 85 million, 6 of 23 million words, scales, positions. */
+const MAX_SMALL_WEIGHT_BYTES = 70 * MIB
 /** Of an isolate's 128 MB; the rest is the runtime's. */
 const MAX_ISOLATE_BYTES = 112 * MIB
 
@@ -40,6 +42,20 @@ test(
     expect(text.activationBytes).toBeGreaterThan(2.5 * MIB)
     expect(text.activationBytes).toBeLessThanOrEqual(4 * MIB)
     expect(text.weightBytes + text.activationBytes).toBeLessThanOrEqual(text.wasmBytes)
+  },
+  TIMEOUT_MS,
+)
+
+test(
+  'small packages of full size stay within both as well',
+  async () => {
+    const { rows, refusals } = await measureEncoders('small', schemesOf('small'))
+    expect(refusals).toEqual([])
+    expect(rows.map(({ worker }) => worker)).toEqual(['text', 'image'])
+    for (const row of rows) {
+      expectWithin(row)
+      expect(row.weightBytes).toBeLessThanOrEqual(MAX_SMALL_WEIGHT_BYTES)
+    }
   },
   TIMEOUT_MS,
 )
