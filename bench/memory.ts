@@ -10,7 +10,9 @@ const { values: flags } = parseArgs({ options: { json: { type: 'boolean', defaul
 const rows: MemoryRow[] = []
 for (const [variant, schemes] of Object.entries(VARIANTS)) {
   if (!flags.json) console.log(`${variant}: text ${schemes.text} and ${schemes.words}, image ${schemes.image}`)
-  rows.push(...(await measureEncoders(variant, schemes)))
+  const measured = await measureEncoders(variant, schemes)
+  rows.push(...measured.rows)
+  for (const refusal of measured.refusals) console.error(`refused: ${refusal}`)
 }
 rows.push(await measurePixels())
 

@@ -114,6 +114,25 @@ export class ModelPackageError extends AppError {
   override readonly type = 'server_error'
 }
 
+/** A file of the package is not what its manifest promises, or no weights at all: known only when all of it has been read. */
+export class ModelContentError extends ModelPackageError {}
+
+/** The package is sound, and too large for the memory that its encoder has. */
+export class ModelTooLargeError extends ModelPackageError {}
+
+/** Loading failed at full cost more than once; until `retryAfterSeconds` have passed it is not tried again. */
+export class LoadPausedError extends AppError {
+  readonly code = 'model_load_paused'
+  readonly status = 503
+  override readonly type = 'service_unavailable'
+  override readonly retryAfterSeconds: number
+
+  constructor(message: string, retryAfterSeconds: number, options: AppErrorOptions = {}) {
+    super(message, options)
+    this.retryAfterSeconds = retryAfterSeconds
+  }
+}
+
 /** The model package is of a kind that this engine does not read: a later format, an unknown scheme. */
 export class UnsupportedPackageError extends AppError {
   readonly code = 'model_package_unsupported'

@@ -13,7 +13,8 @@ const timing = {
   condition: z.enum(['guard-pages', 'bounds-checks']),
   shape,
   medianMs: ms,
-  minMs: ms,
+  /** Not of workerd: a time there is the difference of two requests, and the least of differences is noise. */
+  minMs: ms.optional(),
   rounds,
 }
 
@@ -84,6 +85,10 @@ const lineSchema = z.discriminatedUnion('bench', [
     bench: z.literal('cold'),
     variant: z.string(),
     input: z.enum(['text', 'image']),
+    /** Where the Workers found the package. */
+    source: z.enum(['assets', 'r2']),
+    /** Fresh starts that the figures are medians of. */
+    starts: z.int().positive(),
     /** From the first request to its answer, the isolate not yet there. */
     firstAnswerMs: ms,
     loadMs: ms.optional(),

@@ -79,9 +79,10 @@ function batchTable(lines: readonly BenchLine[]): string {
 }
 
 export function coldTable(lines: readonly BenchLine[]): string {
-  const rows = linesOf(lines, 'cold').map(({ variant, input, firstAnswerMs, loadMs, warmUpMs, warmMs }) => [
+  const rows = linesOf(lines, 'cold').map(({ variant, input, source, firstAnswerMs, loadMs, warmUpMs, warmMs }) => [
     variant,
     input,
+    source,
     firstAnswerMs.toFixed(0),
     loadMs?.toFixed(0) ?? '',
     warmUpMs?.toFixed(0) ?? '',
@@ -90,6 +91,7 @@ export function coldTable(lines: readonly BenchLine[]): string {
   const header = [
     'package',
     'input',
+    'package out of',
     'cold isolate to first answer, ms',
     'of it load',
     'of it warm-up',

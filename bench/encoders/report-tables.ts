@@ -103,10 +103,14 @@ function timingTable(rows: readonly TimingLine[], lines: readonly BenchLine[], c
     name,
     ...shapes.map((shape) => {
       const row = rows.find((candidate) => candidate.shape === shape && nameOf(candidate) === name)
-      return row ? `${row.medianMs.toFixed(1)} / ${row.minMs.toFixed(1)}${speedup(row)}` : ''
+      return row ? `${[row.medianMs, row.minMs].flatMap(tenths).join(' / ')}${speedup(row)}` : ''
     }),
   ])
   return markdownTable(['(×: onnxruntime-web int8 by ours, median of ratios)', ...shapes], cells)
+}
+
+function tenths(value: number | undefined): string[] {
+  return value === undefined ? [] : [value.toFixed(1)]
 }
 
 function nameOf({ engine, variant, runtime }: TimingLine): string {
@@ -121,7 +125,7 @@ function serviceTable(lines: readonly BenchLine[]): string {
       row.condition,
       row.shape,
       row.medianMs.toFixed(2),
-      row.minMs.toFixed(2),
+      row.minMs?.toFixed(2) ?? '',
     ]),
   )
 }

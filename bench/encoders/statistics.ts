@@ -33,19 +33,6 @@ export function fitLine(points: readonly (readonly [x: number, y: number])[]): L
   return { slope, intercept, r2: 1 - residual / mean(points.map(([, y]) => (y - meanY) ** 2)) }
 }
 
-/** Cosine of the angle between two rows of numbers. */
-export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  if (a.length !== b.length) throw new Error(`cosine: expected equal lengths, got ${a.length} and ${b.length}`)
-  let [dot, normA, normB] = [0, 0, 0]
-  for (let i = 0; i < a.length; i += 1) {
-    const [x, y] = [a[i] ?? 0, b[i] ?? 0]
-    dot += x * y
-    normA += x * x
-    normB += y * y
-  }
-  return dot / Math.sqrt(normA * normB)
-}
-
 export function toThreeDecimals(value: number): number {
   return Math.round(value * 1000) / 1000
 }

@@ -26,12 +26,18 @@ export interface MemoryRow {
   jsBytes: number
 }
 
-/** Packages as the exporter makes them, by what they are uniform in; its mixtures lie between. */
-const DEFAULT_SCHEMES: FullSchemes = { text: 'w6g64', words: 'e8', image: 'w6g64' }
+export interface EncoderMemory {
+  rows: MemoryRow[]
+  /** Encoders whose Worker refused the package, with its reason. */
+  refusals: string[]
+}
+
+/** The exporter's variants (gpu/flava_gpu/variants.py); what small has by allocation, 4.5 bits a weight, uniformly here. */
+const SMALL_SCHEMES: FullSchemes = { text: 'w4g32', words: 'e6', image: 'w4g32' }
 export const VARIANTS: Readonly<Record<string, FullSchemes>> = {
-  default: DEFAULT_SCHEMES,
-  w7: { text: 'w6g64', words: 'e8', image: 'w7' },
-  small: { text: 'w4g32', words: 'e6', image: 'w4g32' },
+  default: { text: 'w6g64', words: 'e8', image: 'w7' },
+  small: SMALL_SCHEMES,
+  w7: { text: 'w7', words: 'e8', image: 'w7' },
 }
 
 const MODEL_ID = 'flava-emoji'
@@ -46,17 +52,22 @@ const RESIZE_BYTES = 2 * 1024 * 1024
 /** [CLS] and [SEP] are added to what is sent. */
 const TOKEN_IDS = Array.from({ length: FULL_TEXT_TOKENS - 2 }, (_, index) => 1000 + 37 * index)
 
-const encoderSchema = z.object({
+const readySchema = z.object({
   status: z.literal('READY'),
   memory_bytes: z.int(),
   weight_bytes: z.int(),
   activation_bytes: z.int(),
 })
+const refusedSchema = z.object({ status: z.literal('UNHEALTHY'), code: z.string(), message: z.string() })
+const encoderSchema = z.discriminatedUnion('status', [readySchema, refusedSchema])
 const readinessSchema = z.object({ workers: z.object({ text_encoder: encoderSchema, image_encoder: encoderSchema }) })
 const modelLineSchema = z.object({ worker: z.string(), largestChunkBytes: z.int() })
 
+type Encoder = 'text' | 'image'
+type EncoderState = z.infer<typeof encoderSchema>
+
 /** Loads one variant into fresh Workers, sends the fullest inputs and reads the figures. */
-export async function measureEncoders(variant: string, schemes: FullSchemes): Promise<MemoryRow[]> {
+export async function measureEncoders(variant: string, schemes: FullSchemes): Promise<EncoderMemory> {
   const inspectorPort = await freePort()
   const workers = await startWorkers({
     inspectorPort,
@@ -67,13 +78,16 @@ export async function measureEncoders(variant: string, schemes: FullSchemes): Pr
   try {
     const pack = fullPackage(variant, schemes)
     await upload(workers, pack)
-    await sendFullInputs(workers)
-    const readiness = await workers.fetch('/readyz')
-    const { text_encoder: text, image_encoder: image } = readinessSchema.parse(await readiness.json()).workers
-    const row = async (worker: 'text' | 'image', state: z.infer<typeof encoderSchema>): Promise<MemoryRow> => {
+    await sendFullInputs(workers, await readStates(workers))
+    const measured: EncoderMemory = { rows: [], refusals: [] }
+    for (const [worker, state] of await readStates(workers)) {
+      if (state.status === 'UNHEALTHY') {
+        measured.refusals.push(`${variant}: ${worker}: ${state.code}: ${state.message}`)
+        continue
+      }
       const { heapBytes, bufferBytes } = await readIsolateHeap(inspectorPort, `flava-edge-${worker}`)
       const peakBytes = Math.max(largestChunk(workers, worker), requestBytes(pack.manifest, worker))
-      return {
+      measured.rows.push({
         bench: 'memory',
         worker,
         geometry: 'flava-full',
@@ -82,12 +96,21 @@ export async function measureEncoders(variant: string, schemes: FullSchemes): Pr
         weightBytes: state.weight_bytes,
         activationBytes: state.activation_bytes,
         jsBytes: heapBytes + bufferBytes + peakBytes,
-      }
+      })
     }
-    return [await row('text', text), await row('image', image)]
+    return measured
   } finally {
     await workers.stop()
   }
+}
+
+async function readStates(workers: RunningWorkers): Promise<ReadonlyMap<Encoder, EncoderState>> {
+  const readiness = await workers.fetch('/readyz')
+  const { text_encoder: text, image_encoder: image } = readinessSchema.parse(await readiness.json()).workers
+  return new Map([
+    ['text', text],
+    ['image', image],
+  ])
 }
 
 /** The largest picture that is taken by default, through the pixels Worker; its decoder once more in Node, to be asked. */
@@ -98,7 +121,7 @@ export async function measurePixels(): Promise<MemoryRow> {
   decoder.decode(file, () => undefined)
   const workers = await startWorkers({ inspectorPort, r2: { configKey: CONFIG_KEY } })
   try {
-    await upload(workers, fullPackage('small', VARIANTS['small'] ?? DEFAULT_SCHEMES))
+    await upload(workers, fullPackage('small', SMALL_SCHEMES))
     await send(workers, { image: toBase64(file) }, 'projected')
     const { heapBytes, bufferBytes } = await readIsolateHeap(inspectorPort, 'flava-edge-pixels')
     return {
@@ -123,12 +146,13 @@ async function upload(workers: RunningWorkers, { config, files }: FullPackage): 
 }
 
 /** One text of full length, many of them at once, one picture, two, and the output that is largest. */
-async function sendFullInputs(workers: RunningWorkers): Promise<void> {
+async function sendFullInputs(workers: RunningWorkers, states: ReadonlyMap<Encoder, EncoderState>): Promise<void> {
   const image = { image: toBase64(await makePicture('png', 224)) }
-  const inputs = [[TOKEN_IDS], Array(TEXTS_AT_ONCE).fill(TOKEN_IDS), image, [image, image]]
-  for (const input of inputs) {
-    for (const output of ['projected', 'hidden']) {
-      await send(workers, input, output)
+  const inputs = { text: [[TOKEN_IDS], Array(TEXTS_AT_ONCE).fill(TOKEN_IDS)], image: [image, [image, image]] }
+  for (const encoder of ['text', 'image'] as const) {
+    if (states.get(encoder)?.status !== 'READY') continue
+    for (const input of inputs[encoder]) {
+      for (const output of ['projected', 'hidden']) await send(workers, input, output)
     }
   }
 }
@@ -143,13 +167,13 @@ async function send(workers: RunningWorkers, input: unknown, output: string): Pr
   await response.arrayBuffer()
 }
 
-function largestChunk(workers: RunningWorkers, worker: string): number {
+function largestChunk(workers: RunningWorkers, worker: Encoder): number {
   const line = workers.logLines.find((entry) => entry['event'] === 'model' && entry['worker'] === `${worker}-encoder`)
   return modelLineSchema.parse(line).largestChunkBytes
 }
 
 /** What the largest of the requests holds in JavaScript at once: pictures as bytes and as pixelValues, and the outputs. */
-function requestBytes({ image, text }: ModelManifest, worker: 'text' | 'image'): number {
+function requestBytes({ image, text }: ModelManifest, worker: Encoder): number {
   if (worker === 'text') return TEXTS_AT_ONCE * FULL_TEXT_TOKENS * text.hiddenSize * F32_BYTES
   const pictures = 2
   const pixelBytes = image.numChannels * image.imageSize ** 2 * (1 + F32_BYTES)

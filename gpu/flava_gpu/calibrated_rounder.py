@@ -194,7 +194,7 @@ class CalibratedRounder:
         for name in names:
             unfolded = linear_weight(self.reader, name)
             weight = fold.weight(unfolded)
-            bias = fold.bias(unfolded, linear_bias(self.reader, name, len(weight)))
+            bias = fold.bias(unfolded, linear_bias(self.reader, name))
             fitted = statistics.fit(self.plan.linears[name], weight, bias, drift, f"{name}.weight")
             stored = fitted.weight.dequantized()
             error = quantize.relative_error(weight, stored)

@@ -51,6 +51,7 @@ class CheckpointReader:
                 self._files[name] = file
                 self._infos[name] = info
         self.is_pretraining = any(name.startswith(PREFIX) for name in self._infos)
+        self._last_file: WeightFile | None = None
         self._sha256: str | None = None
 
     def names(self) -> list[str]:
@@ -74,7 +75,11 @@ class CheckpointReader:
     def tensor(self, name: str) -> FloatArray:
         """float32 array of a FlavaModel name, or of a stored name as it is."""
         stored = self.stored_name(name)
-        return self._files[stored].tensor(stored)
+        file = self._files[stored]
+        if self._last_file is not None and self._last_file is not file:
+            self._last_file.release()
+        self._last_file = file
+        return file.tensor(stored)
 
     def stored_name(self, name: str) -> str:
         """The name in the files of a FlavaModel name, or of a stored name as it is."""

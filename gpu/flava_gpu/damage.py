@@ -151,7 +151,7 @@ class DamageEstimator:
         return apply
 
     def _linear(self, name: str, weight: FloatArray, rows: Tensor) -> Tensor:
-        return F.linear(rows, torch.from_numpy(weight), torch.from_numpy(linear_bias(self.reader, name, len(weight))))
+        return F.linear(rows, torch.from_numpy(weight), torch.from_numpy(linear_bias(self.reader, name)))
 
 
 def full_names(block: str, names: tuple[str, ...]) -> list[str]:

@@ -16,7 +16,6 @@ from flava_gpu import quantize
 from flava_gpu.checkpoint_reader import CheckpointReader
 from flava_gpu.package_file import NamedTensor
 from flava_gpu.package_layout import (
-    ATTENTION_LINEARS,
     BLOCK_LINEARS,
     BLOCK_NORMS,
     PATCHES,
@@ -99,7 +98,7 @@ class NearestRounder:
         weight = linear_weight(self.reader, name)
         rounded = quantize.quantize_linear(self.plan.linears[name], weight, name=f"{name}.weight")
         error = quantize.relative_error(weight, rounded.dequantized())
-        return RoundedLinear(name, rounded, linear_bias(self.reader, name, len(weight)), error)
+        return RoundedLinear(name, rounded, linear_bias(self.reader, name), error)
 
 
 class EncoderQuantizer:
@@ -159,9 +158,6 @@ def linear_weight(reader: CheckpointReader, name: str) -> FloatArray:
     return np.ascontiguousarray(weight.reshape(weight.shape[0], -1))
 
 
-def linear_bias(reader: CheckpointReader, name: str, n: int) -> FloatArray:
-    """[n]; zeros for a checkpoint whose queries, keys and values have none (config's qkv_bias)."""
-    config = reader.config["text_config" if name.startswith("text_") else "image_config"]
-    if name.endswith(ATTENTION_LINEARS[:3]) and not config["qkv_bias"]:
-        return np.zeros(n, np.float32)
+def linear_bias(reader: CheckpointReader, name: str) -> FloatArray:
+    """[n]."""
     return reader.tensor(f"{name}.bias")

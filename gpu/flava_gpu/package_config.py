@@ -67,6 +67,11 @@ def file_entry(path: Path) -> Json:
     return {"name": path.name, "sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
 
 
+def tensor_file_metadata(variant: str) -> dict[str, str]:
+    """`__metadata__` of both tensor files."""
+    return {"format": "flava-edge", "format_version": str(FORMAT_VERSION), "variant": variant}
+
+
 def tensor_file_entry(file: WrittenFile) -> Json:
     return {"name": file.name, "sha256": file.sha256, "size_bytes": file.size_bytes}
 

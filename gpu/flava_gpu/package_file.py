@@ -44,7 +44,7 @@ def write_tensor_file(
             file.write(piece)
             size_bytes += len(piece)
 
-        write(_header(layout, metadata))
+        write(file_header(layout, metadata))
         for name, tensor in tensors:
             spec = next(remaining, None)
             if spec is None or spec.name != name:
@@ -59,7 +59,8 @@ def write_tensor_file(
     return WrittenFile(path.name, digest.hexdigest(), size_bytes)
 
 
-def _header(layout: list[TensorSpec], metadata: dict[str, str]) -> bytes:
+def file_header(layout: list[TensorSpec], metadata: dict[str, str]) -> bytes:
+    """What a file begins with: the length of its JSON, and the JSON."""
     header: dict[str, Any] = {"__metadata__": metadata}
     offset = 0
     for spec in layout:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flava_gpu.allocation import Option, allocate, total_damage
 from flava_gpu.checkpoint_reader import CheckpointReader
+from flava_gpu.package_config import tensor_file_metadata
+from flava_gpu.package_file import file_header
 from flava_gpu.package_layout import (
     ENCODERS,
     Config,
@@ -62,9 +65,28 @@ def choose_schemes(
         )
         if encoder in budget_bytes:
             budget = budget_bytes[encoder] - fixed_bytes(reader.config, encoder, SchemePlan(embedding, first))
-        chosen, allocations[encoder] = allocate_encoder(reader, encoder, specs, choices, budget, show_progress)
+        options = linear_options(reader, encoder, specs, choices, show_progress)
+        chosen = allocate(options, budget)
+        # How long the header is depends on what was chosen.
+        while (
+            encoder in budget_bytes
+            and (
+                over := planned_bytes(reader.config, encoder, SchemePlan(embedding, chosen), variant)
+                - budget_bytes[encoder]
+            )
+            > 0
+        ):
+            budget -= over
+            chosen = allocate(options, budget)
+        allocations[encoder] = Allocation(budget, total_damage(options, chosen), uniform_damage(options, choices))
         linears.update(chosen)
     return Plan(SchemePlan(embedding, linears), allocations)
+
+
+def planned_bytes(config: Config, encoder: Encoder, plan: SchemePlan, variant: str) -> int:
+    """Size of an encoder's file, header and all."""
+    layout = file_layout(config, encoder, plan)
+    return len(file_header(layout, tensor_file_metadata(variant))) + sum(spec.size_bytes for spec in layout)
 
 
 def fixed_bytes(config: Config, encoder: Encoder, plan: SchemePlan) -> int:
@@ -74,26 +96,29 @@ def fixed_bytes(config: Config, encoder: Encoder, plan: SchemePlan) -> int:
     return total - sum(linear_bytes(plan.linears[spec.name], spec.n, spec.k) for spec in linears)
 
 
-def allocate_encoder(
+def linear_options(
     reader: CheckpointReader,
     encoder: Encoder,
     specs: list[LinearSpec],
-    choices: dict[str, tuple[LinearScheme, ...]],
-    budget_bytes: int,
+    choices: Mapping[str, tuple[LinearScheme, ...]],
     show_progress: bool,
-) -> tuple[dict[str, LinearScheme], Allocation]:
+) -> dict[str, list[Option]]:
+    """What each scheme of each Linear takes and costs."""
     from flava_gpu.damage import DamageEstimator
 
     damage = DamageEstimator(reader, encoder, choices).estimate(show_progress=show_progress)
-    options = {
+    return {
         spec.name: [
             Option(scheme, linear_bytes(scheme, spec.n, spec.k), loss) for scheme, loss in damage[spec.name].items()
         ]
         for spec in specs
     }
-    chosen = allocate(options, budget_bytes)
+
+
+def uniform_damage(
+    options: dict[str, list[Option]], choices: Mapping[str, tuple[LinearScheme, ...]]
+) -> dict[str, float]:
     everywhere = set.intersection(*(set(schemes) for schemes in choices.values() if len(schemes) > 1))
-    uniform = {
+    return {
         scheme: total_damage(options, dict.fromkeys(options, scheme)) for scheme in ALLOCATED if scheme in everywhere
     }
-    return chosen, Allocation(budget_bytes, total_damage(options, chosen), dict(uniform))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flava_gpu.packing import Codes, FloatArray, round_to_bf16
 from flava_gpu.schemes import SchemeSpec
@@ -17,7 +18,8 @@ CLIP_FACTORS = tuple(1 - 0.05 * step for step in range(9))
 DAMPING = 0.01
 """Share of the mean second moment added to each input's own, as in GPTQ: keeps directions never seen from running off."""
 BLOCK = 128
-"""Columns whose errors are spread in one matrix product; the result does not depend on it beyond float64 rounding."""
+"""Columns whose errors are spread in one matrix product, and the size at which a triangle is no longer halved; results
+depend on it by float64 rounding only."""
 
 Moments = NDArray[np.float64]
 """Mean of x x^T over a Linear's inputs, [k, k]."""
@@ -98,8 +100,7 @@ class Compensator:
         # inverse = factor^T factor with an upper triangular factor: the flipped inverse of the flipped matrix's factor.
         flipped = torch.from_numpy(np.ascontiguousarray(damped[::-1, ::-1]))
         lower = torch.linalg.cholesky(flipped)
-        inverse = torch.linalg.solve_triangular(lower, torch.eye(k, dtype=torch.float64), upper=False)
-        self.factor: NDArray[np.float64] = np.ascontiguousarray(inverse.numpy()[::-1, ::-1])
+        self.factor: NDArray[np.float64] = np.ascontiguousarray(invert_lower(lower).numpy()[::-1, ::-1])
 
     def solve(self, cross: NDArray[np.float64]) -> NDArray[np.float64]:
         """cross (moments + damping)^-1. cross: [n, k] -> [n, k]."""
@@ -126,3 +127,16 @@ class Compensator:
                 remaining[position + 1 : end] -= np.outer(self.factor[position, position + 1 : end], error)
             remaining[end:] -= self.factor[start:end, end:].T @ errors
         return np.ascontiguousarray(codes.T)
+
+
+def invert_lower(lower: Tensor) -> Tensor:
+    """Inverse of a lower triangular matrix, halves first: the zeros cost nothing. [k, k] -> [k, k]."""
+    k = len(lower)
+    if k <= BLOCK:
+        return torch.linalg.solve_triangular(lower, torch.eye(k, dtype=lower.dtype), upper=False)
+    half = k // 2
+    inverse = torch.zeros_like(lower)
+    inverse[:half, :half] = invert_lower(lower[:half, :half])
+    inverse[half:, half:] = invert_lower(lower[half:, half:])
+    inverse[half:, :half] = -inverse[half:, half:] @ (lower[half:, :half] @ inverse[:half, :half])
+    return inverse

@@ -27,7 +27,7 @@ from flava_gpu.standin_weights import RECIPE, StandinWeights
 logger = logging.getLogger(__name__)
 
 Kind = Literal["model", "pretraining"]
-Layout = Literal["safetensors", "sharded", "bin"]
+Layout = Literal["safetensors", "sharded", "bin", "sharded-bin"]
 Json = dict[str, Any]
 SHARD_BYTES = 256 * 1024 * 1024
 LICENSE = "apache-2.0"
@@ -47,15 +47,16 @@ def write_standin(
 
     shapes = standin_shapes(config, kind)
     weights = StandinWeights(seed)
-    shards = split_shapes(shapes, SHARD_BYTES) if layout == "sharded" else [shapes]
+    is_sharded = layout in ("sharded", "sharded-bin")
+    shards = split_shapes(shapes, SHARD_BYTES) if is_sharded else [shapes]
     total_bytes = sum(size_bytes(shape) for shape in shapes.values())
     with tqdm(total=total_bytes, unit="B", unit_scale=True, unit_divisor=1024, desc="weights") as progress:
         for index, shard in enumerate(shards, start=1):
-            name = f"model-{index:05}-of-{len(shards):05}.safetensors" if layout == "sharded" else "model.safetensors"
+            name = f"model-{index:05}-of-{len(shards):05}.safetensors" if is_sharded else "model.safetensors"
             write_safetensors(out / name, shard, weights, progress)
-    if layout == "sharded":
+    if is_sharded:
         write_index(out, shards, total_bytes)
-    if layout == "bin":
+    if layout in ("bin", "sharded-bin"):
         convert_to_bin(out)
     sha256 = CheckpointReader(out).sha256()
     describe(out, geometry, seed, sha256)
@@ -134,13 +135,24 @@ def write_index(out: Path, shards: list[Shapes], total_bytes: int) -> None:
 
 
 def convert_to_bin(out: Path) -> None:
-    """model.safetensors to pytorch_model.bin; both files are mapped, so neither is held whole."""
+    """model*.safetensors to pytorch_model*.bin, the index too; files are mapped, so that none is held whole."""
     import torch  # here, since no other layout needs it
     from safetensors.torch import load_file
 
-    source = out / "model.safetensors"
-    torch.save(load_file(source), out / "pytorch_model.bin")
-    source.unlink()
+    for source in sorted(out.glob("model*.safetensors")):
+        torch.save(load_file(source), source.with_name(bin_name(source.name)))
+        source.unlink()
+    index = out / "model.safetensors.index.json"
+    if index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))
+        weight_map = {tensor: bin_name(shard) for tensor, shard in names["weight_map"].items()}
+        write_json(out / "pytorch_model.bin.index.json", {**names, "weight_map": weight_map})
+        index.unlink()
+
+
+def bin_name(safetensors_name: str) -> str:
+    """`model-00001-of-00002.safetensors` to `pytorch_model-00001-of-00002.bin`, as transformers names them."""
+    return f"pytorch_{safetensors_name.removesuffix('.safetensors')}.bin"
 
 
 def write_json(path: Path, value: Json) -> None:
@@ -153,14 +165,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder to write; build/standin-<geometry> unless told")
     parser.add_argument("--kind", choices=get_args(Kind), default="model")
-    layout = parser.add_mutually_exclusive_group()
-    layout.add_argument("--sharded", dest="layout", action="store_const", const="sharded", default="safetensors")
-    layout.add_argument("--bin", dest="layout", action="store_const", const="bin")
+    parser.add_argument("--sharded", action="store_true", help="several files and an index")
+    parser.add_argument("--bin", action="store_true", help="pytorch_model.bin instead of model.safetensors")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     out: Path = arguments.out or Path("build") / f"standin-{arguments.geometry}"
-    sha256 = write_standin(out, arguments.geometry, arguments.seed, arguments.kind, arguments.layout)
+    layouts: dict[tuple[bool, bool], Layout] = {
+        (False, False): "safetensors",
+        (True, False): "sharded",
+        (False, True): "bin",
+        (True, True): "sharded-bin",
+    }
+    layout = layouts[arguments.sharded, arguments.bin]
+    sha256 = write_standin(out, arguments.geometry, arguments.seed, arguments.kind, layout)
     logger.info("%s: %s, recipe %s, seed %d, sha256 %s", out, arguments.geometry, RECIPE, arguments.seed, sha256)
 
 

@@ -39,7 +39,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 EDGE_FILE_LIMIT = 92 * MIB
-"""Bytes of one encoder's tensors that leave the activations room in the 96 MiB of a Worker's WASM memory."""
+"""Bytes of one encoder's file that leave the activations room in the 96 MiB of a Worker's WASM memory."""
 
 EMBEDDING_FALLBACKS: tuple[EmbeddingScheme, ...] = ("e6", "e8")
 

@@ -52,6 +52,10 @@ class WeightFile(Protocol):
 
     def tensor(self, name: str) -> FloatArray: ...
 
+    def release(self) -> None:
+        """Give back what reading holds; the next tensor takes it again."""
+        ...
+
 
 class SafetensorsFile:
     """A `.safetensors` file; reading a tensor reads that tensor's bytes and no others."""
@@ -73,6 +77,9 @@ class SafetensorsFile:
             stored = np.fromfile(file, FLOAT_DTYPES[dtype], math.prod(entry["shape"]))
         return widen(stored, dtype).reshape(entry["shape"])
 
+    def release(self) -> None:
+        pass
+
 
 class PickleFile:
     """A `pytorch_model.bin`, loaded with weights only: nothing but tensors is ever built from it."""
@@ -80,17 +87,23 @@ class PickleFile:
     def __init__(self, path: Path) -> None:
         require_file(path)
         self.path = path
-        self._state: dict[str, Any] = load_state_dict(path)
+        state = load_state_dict(path)
+        self._infos = {name: TensorInfo(torch_dtype(tensor), tuple(tensor.shape)) for name, tensor in state.items()}
+        self._state: dict[str, Any] = {}
         self._read_bytes = 0
 
     def infos(self) -> dict[str, TensorInfo]:
-        return {name: TensorInfo(torch_dtype(tensor), tuple(tensor.shape)) for name, tensor in self._state.items()}
+        return self._infos
+
+    def release(self) -> None:
+        self._state = {}
+        self._read_bytes = 0
 
     def tensor(self, name: str) -> FloatArray:
         if self._read_bytes > REMAP_BYTES:
-            self._state = {}
+            self.release()
+        if not self._state:
             self._state = load_state_dict(self.path)
-            self._read_bytes = 0
         tensor = self._state[name]
         dtype = torch_dtype(tensor)
         if dtype not in FLOAT_DTYPES:

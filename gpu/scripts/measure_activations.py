@@ -1,6 +1,6 @@
 """What int8 activations cost with exact weights, and what shifting and scaling channels before would leave of it:
 
-    PYTHONPATH=gpu .venv/bin/python gpu/scripts/measure_activations.py --checkpoint build/standin-full --encoder image --inputs 4
+    PYTHONPATH=gpu .venv/bin/python gpu/scripts/measure_activations.py --checkpoint build/standin --encoder image --inputs 4
 
 Prints, for each kind of Linear in the first, middle and last block, the relative error of its int8 inputs (against their
 part that varies); then the cosine of the vectors when only that kind's inputs are int8. docs/quantization.md has the table.
@@ -94,7 +94,7 @@ def embed(reader: CheckpointReader, encoder: Encoder, count: int) -> tuple[Tenso
 
 def linear(reader: CheckpointReader, name: str, kind: str, inputs: Streams) -> Streams:
     weight = linear_weight(reader, name)
-    bias = torch.from_numpy(linear_bias(reader, name, len(weight)))
+    bias = torch.from_numpy(linear_bias(reader, name))
     return [
         F.linear(quantized_rows(rows) if kind in case else rows, torch.from_numpy(weight), bias)
         for case, rows in zip(CASES, inputs, strict=True)

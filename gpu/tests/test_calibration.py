@@ -17,7 +17,15 @@ from flava_gpu.damage import DamageEstimator
 from flava_gpu.encoder_forward import Norm
 from flava_gpu.encoder_quantizer import EncoderQuantizer, RoundedLinear
 from flava_gpu.folding import Fold, bounded_scale, choose_fold, no_fold
-from flava_gpu.linear_fit import FitOptions, InputStatistics, even_weights
+from flava_gpu.linear_fit import (
+    CHUNK_ROWS,
+    STRIP_COLUMNS,
+    FitOptions,
+    InputStatistics,
+    even_weights,
+    second_moments,
+    weighted_product,
+)
 from flava_gpu.package_layout import ENCODERS, Encoder, SchemePlan, encoder_linears
 from flava_gpu.packing import round_to_bf16
 from flava_gpu.parity_inputs import PICTURE_COUNT, parity_pictures, parity_texts
@@ -206,3 +214,14 @@ def test_two_int8_terms_leave_a_hundredth_of_one() -> None:
     rows = torch.from_numpy(np.random.default_rng(6).normal(0, 1, (50, 64)).astype(np.float32))
     one, two = ((quantized_rows(rows, terms) - rows).norm() for terms in (1, 2))
     assert two < 0.01 * one
+
+
+@pytest.mark.parametrize("k", [3, STRIP_COLUMNS, STRIP_COLUMNS + 5])
+def test_moments_by_their_lower_half_are_the_whole_product_to_float32_rounding(k: int) -> None:
+    rows = torch.randn(CHUNK_ROWS + 7, k, generator=torch.Generator().manual_seed(k))
+    weights = torch.rand(len(rows), generator=torch.Generator().manual_seed(1))
+    weights /= weights.sum()
+    moments = second_moments(rows, weights)
+    assert np.array_equal(moments, moments.T)
+    # Sums of CHUNK_ROWS float32 products, each weighted sum near 1.
+    assert np.allclose(moments, weighted_product(rows, rows, weights), rtol=0, atol=1e-6)

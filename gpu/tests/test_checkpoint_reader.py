@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from flava_gpu.checkpoint_errors import (
 )
 from flava_gpu.checkpoint_reader import CheckpointReader
 from flava_gpu.standin import Kind, Layout, write_standin
+from flava_gpu.weight_files import load_state_dict
 
 WEIGHT = "text_model.encoder.layer.0.attention.attention.query.weight"
 
@@ -39,7 +41,15 @@ def copy_of(source: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "layout"), [("model", "sharded"), ("model", "bin"), ("pretraining", "safetensors"), ("pretraining", "bin")]
+    ("kind", "layout"),
+    [
+        ("model", "sharded"),
+        ("model", "bin"),
+        ("model", "sharded-bin"),
+        ("pretraining", "safetensors"),
+        ("pretraining", "bin"),
+        ("pretraining", "sharded-bin"),
+    ],
 )
 def test_every_layout_gives_flava_model_names_and_the_same_values(
     whole: Path, tmp_path: Path, kind: Kind, layout: Layout, monkeypatch: pytest.MonkeyPatch
@@ -49,11 +59,30 @@ def test_every_layout_gives_flava_model_names_and_the_same_values(
     write_standin(tmp_path, "tiny", 0, kind, layout)
     expected, reader = CheckpointReader(whole), CheckpointReader(tmp_path)
     assert reader.names() == expected.names()
-    assert (len(reader.weight_paths) > 3) == (layout == "sharded")
+    assert (len(reader.weight_paths) > 3) == layout.startswith("sharded")
+    assert {path.suffix for path in reader.weight_paths} == {".bin" if layout.endswith("bin") else ".safetensors"}
     for name in expected.names():
         np.testing.assert_array_equal(reader.tensor(name), expected.tensor(name))
         assert reader.shape(name) == expected.shape(name)
     assert any(name.startswith("mlm_head.") for name in reader.other_names()) == (kind == "pretraining")
+
+
+def test_one_shard_is_mapped_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flava_gpu.standin.SHARD_BYTES", 200_000)
+    write_standin(tmp_path, "tiny", 0, "model", "sharded-bin")
+    mapped: list[weakref.ReferenceType[torch.Tensor]] = []
+
+    def load(path: Path) -> dict[str, torch.Tensor]:
+        state = load_state_dict(path)
+        mapped.append(weakref.ref(next(iter(state.values()))))
+        return state
+
+    monkeypatch.setattr("flava_gpu.weight_files.load_state_dict", load)
+    reader = CheckpointReader(tmp_path)
+    for name in reader.names():
+        reader.tensor(name)
+        assert sum(reference() is not None for reference in mapped) == 1
+    assert len(mapped) > 6
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -97,10 +126,11 @@ def test_a_folder_without_weights_says_what_was_looked_for(tmp_path: Path) -> No
         CheckpointReader(tmp_path)
 
 
-def test_a_missing_shard_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", ["sharded", "sharded-bin"])
+def test_a_missing_shard_is_named(tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flava_gpu.standin.SHARD_BYTES", 400_000)
-    write_standin(tmp_path, "tiny", 0, "model", "sharded")
-    missing = next(tmp_path.glob("model-00002-of-*.safetensors"))
+    write_standin(tmp_path, "tiny", 0, "model", layout)
+    missing = next(tmp_path.glob("*model-00002-of-*"))
     missing.unlink()
     with pytest.raises(CheckpointFileMissingError, match=missing.name):
         CheckpointReader(tmp_path)
@@ -159,6 +189,19 @@ def test_a_pickle_of_more_than_tensors_is_refused_unbuilt(tmp_path: Path, capsys
     (tmp_path / "config.json").write_text("{}")
     torch.save({"weight": torch.zeros(2), "more": Payload()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointUnsafeError, match="weights-only"):
+        CheckpointReader(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_shard_of_more_than_tensors_is_refused_unbuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flava_gpu.standin.SHARD_BYTES", 400_000)
+    write_standin(tmp_path, "tiny", 0, "model", "sharded-bin")
+    shard = next(tmp_path.glob("pytorch_model-00002-of-*.bin"))
+    torch.save({"weight": torch.zeros(2), "more": Payload()}, shard)
+    capsys.readouterr()
+    with pytest.raises(CheckpointUnsafeError, match=rf"{shard.name}: refused by weights-only loading"):
         CheckpointReader(tmp_path)
     assert capsys.readouterr().out == ""
 

@@ -30,9 +30,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "layout"), [("model", "safetensors"), ("model", "sharded"), ("model", "bin"), ("pretraining", "bin")]
+    ("kind", "layout"),
+    [
+        ("model", "safetensors"),
+        ("model", "sharded"),
+        ("model", "bin"),
+        ("model", "sharded-bin"),
+        ("pretraining", "bin"),
+        ("pretraining", "sharded-bin"),
+    ],
 )
-def test_a_staged_checkpoint_exports(tmp_path: Path, kind: Kind, layout: Layout) -> None:
+def test_a_staged_checkpoint_exports(
+    tmp_path: Path, kind: Kind, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flava_gpu.standin.SHARD_BYTES", 400_000)
     write_standin(tmp_path / "checkpoint", "tiny", 0, kind, layout)
     report = stage_checkpoint(tmp_path / "checkpoint", tmp_path / "staged")
     assert report.checkpoint == CheckpointReader(tmp_path / "staged").sha256()

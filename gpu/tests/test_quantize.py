@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from flava_gpu import quantize
 from flava_gpu.packing import FloatArray, round_to_bf16
-from flava_gpu.rounding import BLOCK, Compensator, round_to_nearest, search_scales
+from flava_gpu.rounding import BLOCK, Compensator, invert_lower, round_to_nearest, search_scales
 from flava_gpu.schemes import EMBEDDING_SCHEMES, LINEAR_SCHEMES, EmbeddingScheme, LinearScheme, SchemeSpec
 
 LINEARS: list[LinearScheme] = list(LINEAR_SCHEMES)
@@ -158,3 +159,12 @@ def test_solving_with_the_factor_inverts_the_damped_moments() -> None:
     damped = moments + 0.01 * np.trace(moments) / 128 * np.eye(128)
     cross = np.random.default_rng(12).normal(0, 1, (5, 128))
     assert np.allclose(Compensator(moments, damping=0.01).solve(cross) @ damped, cross, atol=1e-8)
+
+
+@pytest.mark.parametrize("k", [1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
+def test_a_triangle_inverted_by_halves_is_the_inverse_to_float64_rounding(k: int) -> None:
+    generator = torch.Generator().manual_seed(k)
+    lower = torch.randn(k, k, dtype=torch.float64, generator=generator).tril(-1) / k + torch.eye(k) * 2
+    inverse = invert_lower(lower)
+    assert torch.equal(inverse, inverse.tril())
+    assert torch.allclose(inverse @ lower, torch.eye(k, dtype=torch.float64), rtol=0, atol=1e-14)

@@ -14,9 +14,7 @@ LAYERS = 2
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "cat", "dog", "in", "the", "rain", "small", "heart"]
 
 
-def write_checkpoint(
-    directory: Path, seed: int = 0, hidden_size: int = 16, intermediate_size: int = 48, *, qkv_bias: bool = True
-) -> Path:
+def write_checkpoint(directory: Path, seed: int = 0, hidden_size: int = 16, intermediate_size: int = 48) -> Path:
     """A fp16 FlavaForPreTraining with a tokenizer file beside it; weights large enough for layers to matter."""
     block = {
         "hidden_size": hidden_size,
@@ -24,7 +22,7 @@ def write_checkpoint(
         "num_attention_heads": 2,
         "intermediate_size": intermediate_size,
         "initializer_range": 0.15,
-        "qkv_bias": qkv_bias,
+        "qkv_bias": True,
     }
     config = FlavaConfig(
         image_config={**block, "image_size": 16, "patch_size": 4, "vocab_size": 16},

@@ -2,11 +2,18 @@
 // Knows field names and limits of this engine; reads no files.
 import { z } from 'zod'
 
-const size = z.int().positive()
+/**
+ * Far above any FLAVA, and low enough that nothing which is counted by them runs out of memory before the geometry is held
+ * against the tensors that are there.
+ */
+const size = z.int().positive().max(65_536)
+const MAX_LAYERS = 256
+const MAX_VOCABULARY = 1_048_576
+const MAX_IMAGE_SIZE = 4_096
 
 const blockFields = {
   hidden_size: size,
-  num_hidden_layers: size,
+  num_hidden_layers: size.max(MAX_LAYERS),
   num_attention_heads: size,
   intermediate_size: size,
   hidden_act: z.literal('gelu'),
@@ -16,15 +23,15 @@ const blockFields = {
 
 const textConfigSchema = z.object({
   ...blockFields,
-  vocab_size: size,
+  vocab_size: z.int().positive().max(MAX_VOCABULARY),
   type_vocab_size: size,
   max_position_embeddings: size,
 })
 
 const imageConfigSchema = z.object({
   ...blockFields,
-  image_size: size,
-  patch_size: size,
+  image_size: size.max(MAX_IMAGE_SIZE),
+  patch_size: size.max(MAX_IMAGE_SIZE),
   num_channels: z.literal(3),
 })
 

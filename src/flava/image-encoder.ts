@@ -13,8 +13,8 @@ import type { EncodedItem, EncoderOutput } from './encoder-output.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { CreateDigest } from './package-file.ts'
 import { PATCH_PROJECTION } from './package-layout.ts'
-import { loadTensors } from './weights.ts'
-import type { TensorTable, WeightFootprint } from './weights.ts'
+import { alwaysWanted, loadTensors } from './weights.ts'
+import type { IsWanted, TensorTable, WeightFootprint } from './weights.ts'
 
 export interface FlavaImageEncoder {
   kernels: Kernels
@@ -33,15 +33,16 @@ interface ImageEmbeddings {
 /**
  * Load and verify the image half of a package into linear memory.
  * @param weights all bytes of the manifest's image file
- * @throws ModelPackageError when the file is not the one the manifest names, ModelUnavailableError when it breaks off
+ * @throws as loadTensors
  */
 export async function loadImageEncoder(
   kernels: Kernels,
   manifest: ModelManifest,
   weights: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
+  isWanted: IsWanted = alwaysWanted,
 ): Promise<FlavaImageEncoder> {
-  const tensors = await loadTensors(kernels, manifest, 'image', weights, createDigest)
+  const tensors = await loadTensors(kernels, manifest, 'image', weights, createDigest, isWanted)
   return {
     kernels,
     config: manifest.image,

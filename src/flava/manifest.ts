@@ -20,6 +20,8 @@ const PATCH_VALUES_MULTIPLE = 4
 /** PIL's number for bicubic, the one resize this engine does. */
 const PIL_BICUBIC = 3
 const RESCALE_TOLERANCE = 1e-9
+/** BERT's tokenizer.json is 0.7 MB, a multilingual one 3 MB. */
+const MAX_JSON_BYTES = 8 * 1024 * 1024
 
 const hex = (digits: number) => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`), `expected ${digits} hex digits`)
 const channels = z.tuple([z.number(), z.number(), z.number()])
@@ -33,7 +35,17 @@ const fileSchema = z
   })
   .transform(({ name, sha256, size_bytes: sizeBytes }): PackageFile => ({ name, sha256, sizeBytes }))
 
-const filesSchema = z.object({ text: fileSchema, image: fileSchema, tokenizer: fileSchema, preprocessor: fileSchema })
+// Read whole, and parsed.
+const jsonFileSchema = fileSchema.refine(
+  ({ sizeBytes }) => sizeBytes <= MAX_JSON_BYTES,
+  `expected at most ${MAX_JSON_BYTES} bytes of JSON`,
+)
+const filesSchema = z.object({
+  text: fileSchema,
+  image: fileSchema,
+  tokenizer: jsonFileSchema,
+  preprocessor: jsonFileSchema,
+})
 
 const edgeSchema = z.object({
   variant: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'expected up to 32 of a-z, 0-9 and -'),
@@ -158,7 +170,7 @@ function parseSchemes(schemes: Readonly<Record<string, string>>, geometry: Geome
   }
   const wordEmbeddings = schemeOf(schemes, WORD_EMBEDDINGS, EMBEDDING_SCHEMES)
   checkScheme(WORD_EMBEDDINGS, () => embeddingTensors(wordEmbeddings, text.vocabSize, text.hiddenSize))
-  const unknown = Object.keys(schemes).find((name) => name !== WORD_EMBEDDINGS && !(name in linears))
+  const unknown = Object.keys(schemes).find((name) => name !== WORD_EMBEDDINGS && !Object.hasOwn(linears, name))
   if (unknown !== undefined)
     throw new ModelPackageError(`${schemeField(unknown)}: not a quantized tensor of this model`)
   return { wordEmbeddings, linears }

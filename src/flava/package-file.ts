@@ -1,6 +1,6 @@
 // One file of a model package: what the manifest promises of it, and the reading that holds it to the promise.
 // Knows neither where the bytes come from nor what they mean.
-import { ModelPackageError, ModelUnavailableError } from '../errors.ts'
+import { ModelContentError, ModelPackageError, ModelUnavailableError } from '../errors.ts'
 
 /** What config.json says of a file. */
 export interface PackageFile {
@@ -24,7 +24,7 @@ export type CreateDigest = () => IncrementalDigest
  * `take` was given may be used before the promise is fulfilled, since the hash is only known then.
  * @param stream all bytes of the file, in chunks of any size; cancelled when anything fails
  * @returns the length of the largest chunk
- * @throws ModelPackageError for another length or sha256, ModelUnavailableError when the stream breaks off, and
+ * @throws ModelContentError for another length or sha256, ModelUnavailableError when the stream breaks off, and
  * whatever `take` throws
  */
 export async function readVerified(
@@ -40,34 +40,47 @@ export async function readVerified(
     sizeBytes += chunk.length
     largestChunkBytes = Math.max(largestChunkBytes, chunk.length)
     if (sizeBytes > file.sizeBytes) {
-      throw new ModelPackageError(`${file.name}: expected ${file.sizeBytes} bytes, got more`)
+      throw new ModelContentError(`${file.name}: expected ${file.sizeBytes} bytes, got more`)
     }
     await digest.update(chunk)
     take(chunk)
   }
   const got = await digest.hex()
   if (sizeBytes !== file.sizeBytes) {
-    throw new ModelPackageError(`${file.name}: truncated: expected ${file.sizeBytes} bytes, got ${sizeBytes}`)
+    throw new ModelContentError(`${file.name}: truncated: expected ${file.sizeBytes} bytes, got ${sizeBytes}`)
   }
   if (got !== file.sha256) {
-    throw new ModelPackageError(`${file.name}: sha256: expected ${file.sha256}, got ${got}`)
+    throw new ModelContentError(`${file.name}: sha256: expected ${file.sha256}, got ${got}`)
   }
   return { largestChunkBytes }
 }
 
-/** The whole of a small file, verified. @throws as readVerified */
+/** The whole of a small file, verified; memory grows with what arrives, whatever was promised. @throws as readVerified */
 export async function readWhole(
   stream: ReadableStream<Uint8Array>,
   file: PackageFile,
   createDigest: CreateDigest,
 ): Promise<Uint8Array> {
-  const bytes = new Uint8Array(file.sizeBytes)
-  let filledBytes = 0
-  await readVerified(stream, file, createDigest, (chunk) => {
-    bytes.set(chunk, filledBytes)
-    filledBytes += chunk.length
-  })
-  return bytes
+  const chunks: Uint8Array[] = []
+  // A chunk is only valid until the next one is asked for.
+  await readVerified(stream, file, createDigest, (chunk) => void chunks.push(chunk.slice()))
+  return joined(chunks)
+}
+
+/** The whole of a small file that nothing vouches for. @throws ModelPackageError past `maxBytes`, ModelUnavailableError */
+export async function readUnverified(
+  stream: ReadableStream<Uint8Array>,
+  name: string,
+  maxBytes: number,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let sizeBytes = 0
+  for await (const chunk of chunksOf(stream, name)) {
+    sizeBytes += chunk.length
+    if (sizeBytes > maxBytes) throw new ModelPackageError(`${name}: expected at most ${maxBytes} bytes, got more`)
+    chunks.push(chunk.slice())
+  }
+  return joined(chunks)
 }
 
 /** @throws ModelPackageError naming the file */
@@ -77,6 +90,16 @@ export function parseJson(file: string, bytes: Uint8Array): unknown {
   } catch (cause) {
     throw new ModelPackageError(`${file}: expected JSON in UTF-8`, { cause })
   }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0))
+  let position = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, position)
+    position += chunk.length
+  }
+  return bytes
 }
 
 async function* chunksOf(stream: ReadableStream<Uint8Array>, name: string): AsyncGenerator<Uint8Array, void, void> {

@@ -2,6 +2,7 @@
 // Format: https://github.com/huggingface/safetensors (u64 header length, JSON header, tensor bytes). Knows no FLAVA.
 import { z } from 'zod'
 import { ModelPackageError } from '../errors.ts'
+import { BYTES_PER_ELEMENT } from '../wasm/schemes.ts'
 import type { StoredDtype } from '../wasm/schemes.ts'
 
 export interface TensorEntry {
@@ -35,7 +36,6 @@ const LENGTH_BYTES = 8
 /** A header of flava-full's size is 60 KiB; anything near this limit is not one of our files. */
 const MAX_HEADER_BYTES = 4 * 1024 * 1024
 const OPENING_BRACE = 0x7b
-const BYTES_PER_ELEMENT: Record<StoredDtype, number> = { U8: 1, I8: 1, BF16: 2, F32: 4 }
 
 const count = z.int().nonnegative()
 const entrySchema = z.object({

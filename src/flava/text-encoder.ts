@@ -12,8 +12,8 @@ import type { EncodedItem, EncoderOutput } from './encoder-output.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { CreateDigest } from './package-file.ts'
 import { WORD_EMBEDDINGS } from './package-layout.ts'
-import { loadTensors } from './weights.ts'
-import type { EmbeddingWeights, LayerNormWeights, TensorTable, WeightFootprint } from './weights.ts'
+import { alwaysWanted, loadTensors } from './weights.ts'
+import type { EmbeddingWeights, IsWanted, LayerNormWeights, TensorTable, WeightFootprint } from './weights.ts'
 
 /** One text as token ids, [CLS] first; token types default to zeros. */
 export interface TokenSequence {
@@ -39,15 +39,16 @@ interface TextEmbeddings {
 /**
  * Load and verify the text half of a package into linear memory.
  * @param weights all bytes of the manifest's text file
- * @throws ModelPackageError when the file is not the one the manifest names, ModelUnavailableError when it breaks off
+ * @throws as loadTensors
  */
 export async function loadTextEncoder(
   kernels: Kernels,
   manifest: ModelManifest,
   weights: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
+  isWanted: IsWanted = alwaysWanted,
 ): Promise<FlavaTextEncoder> {
-  const tensors = await loadTensors(kernels, manifest, 'text', weights, createDigest)
+  const tensors = await loadTensors(kernels, manifest, 'text', weights, createDigest, isWanted)
   return {
     kernels,
     config: manifest.text,

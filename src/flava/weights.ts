@@ -1,6 +1,6 @@
 // Moves the tensors of one encoder from a stream into linear memory, and vouches for them: names, shapes, length, sha256.
 // Tensor bytes are kept as they are in the file, so nothing is ever held twice.
-import { ModelPackageError } from '../errors.ts'
+import { ModelContentError, ModelPackageError, ModelTooLargeError, ModelUnavailableError } from '../errors.ts'
 import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { storedBytes } from '../wasm/schemes.ts'
 import type { EmbeddingScheme, StoredTensor } from '../wasm/schemes.ts'
@@ -8,7 +8,8 @@ import type { ModelManifest } from './manifest.ts'
 import { readVerified } from './package-file.ts'
 import type { CreateDigest } from './package-file.ts'
 import { imageLinears, imageTensors, textLinears, textTensors } from './package-layout.ts'
-import type { TensorSpecs } from './package-layout.ts'
+import type { LinearShape, TensorSpecs } from './package-layout.ts'
+import { passBytes } from './pass-memory.ts'
 import { createSafetensorsParser } from './safetensors.ts'
 import type { SafetensorsHeader } from './safetensors.ts'
 
@@ -42,15 +43,25 @@ export interface TensorTable {
 
 export type EncoderName = 'text' | 'image'
 
+/** Whether a load still owns the memory it writes to; asking is a sign of life. See services/load-once.ts. */
+export type IsWanted = () => boolean
+
+/** Loads in Node have nobody who would give them up. */
+export const alwaysWanted: IsWanted = () => true
+
 /** What vector loads are aligned to; see src/wasm. */
 const ALIGN_BYTES = 16
+/** Of four bytes in one int32. */
+const EIGHTH_BITS = 0x80808080
 
 /**
  * Copy one encoder's tensor file into linear memory, which grows once, for all of them. The memory stays allocated for
- * the life of the kernels; when anything fails it is given back. Loads on one Kernels must not overlap.
+ * the life of the kernels; when anything fails it is given back. Loads on one Kernels must not overlap, but for those
+ * that are not wanted any more: they leave the memory alone.
  * @param stream all bytes of the encoder's file, in chunks of any size
+ * @param isWanted asked before each chunk is written
  * @throws ModelPackageError when a name, dtype, shape, the length or the sha256 is not what the manifest promises, or
- * the tensors do not fit the memory; ModelUnavailableError when the stream breaks off
+ * the tensors and an input of full length do not fit the memory; ModelUnavailableError when the stream breaks off or the load is not wanted any more
  */
 export async function loadTensors(
   kernels: Kernels,
@@ -58,17 +69,23 @@ export async function loadTensors(
   encoder: EncoderName,
   stream: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
+  isWanted: IsWanted = alwaysWanted,
 ): Promise<TensorTable> {
   const mark = kernels.arena.mark()
   try {
     await checkIdentity(manifest, createDigest)
-    return await copyTensors(kernels, manifest, encoder, stream, createDigest)
+    return await copyTensors(kernels, manifest, encoder, stream, createDigest, isWanted)
   } catch (error) {
-    kernels.arena.release(mark)
+    if (isWanted()) kernels.arena.release(mark)
     // Does nothing when the stream has been read.
     await stream.cancel().catch(() => undefined)
     throw error
   }
+}
+
+/** @throws ModelUnavailableError unless the load still owns its memory */
+export function expectWanted(file: string, isWanted: IsWanted): void {
+  if (!isWanted()) throw new ModelUnavailableError(`${file}: this load was given up for a later one`)
 }
 
 /** Both encoders answer with `weights`: it must be what its definition makes of the two files' hashes. */
@@ -88,6 +105,7 @@ async function copyTensors(
   encoder: EncoderName,
   stream: ReadableStream<Uint8Array>,
   createDigest: CreateDigest,
+  isWanted: IsWanted,
 ): Promise<TensorTable> {
   const file = manifest.files[encoder]
   const specs = encoder === 'text' ? textTensors(manifest) : imageTensors(manifest)
@@ -95,15 +113,19 @@ async function copyTensors(
   const parser = createSafetensorsParser(file.name, {
     onHeader(header) {
       checkHeader(file.name, header, specs)
-      placed = placeTensors(kernels, file.name, specs)
+      placed = placeTensors(kernels, file.name, specs, longestPass(manifest, encoder))
     },
     onBytes({ name }, offsetBytes, bytes) {
       const ptr = placed.pointers.get(name)
       if (ptr !== undefined) kernels.u8(ptr + offsetBytes, bytes.length).set(bytes)
     },
   })
-  const { largestChunkBytes } = await readVerified(stream, file, createDigest, (chunk) => parser.push(chunk))
+  const { largestChunkBytes } = await readVerified(stream, file, createDigest, (chunk) => {
+    expectWanted(file.name, isWanted)
+    parser.push(chunk)
+  })
   parser.end()
+  checkSevenBits(kernels, manifest, encoder, placed)
   return tensorTable(manifest, encoder, placed, largestChunkBytes)
 }
 
@@ -112,13 +134,26 @@ interface PlacedTensors {
   weightBytes: number
 }
 
+interface PassRoom {
+  tokens: number
+  bytes: number
+}
+
+/** What the longest input takes when it comes alone: no pass is smaller. */
+function longestPass({ text, image, maxTextLength }: ModelManifest, encoder: EncoderName): PassRoom {
+  const tokens = encoder === 'text' ? maxTextLength : image.numPatches + 1
+  return { tokens, bytes: passBytes(encoder === 'text' ? text : image, tokens, tokens) }
+}
+
 /** One allocation for all, so that memory grows once. */
-function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs): PlacedTensors {
+function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs, pass: PassRoom): PlacedTensors {
   const sizes = [...specs].map(([name, spec]) => [name, alignUp(storedBytes(spec))] as const)
   const weightBytes = sizes.reduce((sum, [, bytes]) => sum + bytes, 0)
-  if (weightBytes > arena.freeBytes) {
-    throw new ModelPackageError(
-      `${file}: expected tensors of at most ${arena.freeBytes} bytes, which is what linear memory has, got ${weightBytes}`,
+  const maxBytes = arena.freeBytes - pass.bytes
+  if (weightBytes > maxBytes) {
+    throw new ModelTooLargeError(
+      `${file}: expected tensors of at most ${Math.max(maxBytes, 0)} bytes, which is what linear memory has beside an input of ` +
+        `${pass.tokens} tokens, got ${weightBytes}`,
     )
   }
   let ptr = arena.alloc(weightBytes, ALIGN_BYTES)
@@ -128,6 +163,29 @@ function placeTensors({ arena }: Kernels, file: string, specs: TensorSpecs): Pla
     ptr += bytes
   }
   return { pointers, weightBytes }
+}
+
+/** Dot products of bytes take the eighth bit for a sign on some CPUs and for a value on others. */
+function checkSevenBits(
+  kernels: Kernels,
+  manifest: ModelManifest,
+  encoder: EncoderName,
+  { pointers }: PlacedTensors,
+): void {
+  for (const [name, { n, k }] of linearsOf(manifest, encoder)) {
+    const ptr = pointers.get(`${name}.weight`)
+    if (manifest.schemes.linears[name] !== 'w7' || ptr === undefined) continue
+    let bits = 0
+    const fours = kernels.i32(ptr, (n * k) / 4)
+    for (let i = 0; i < fours.length; i += 1) bits |= fours[i] ?? 0
+    if ((bits & EIGHTH_BITS) === 0) continue
+    const { name: file } = manifest.files[encoder]
+    throw new ModelContentError(`${file}: ${name}.weight: expected bytes below 128 for w7, got larger ones`)
+  }
+}
+
+function linearsOf(manifest: ModelManifest, encoder: EncoderName): ReadonlyMap<string, LinearShape> {
+  return encoder === 'text' ? textLinears(manifest) : imageLinears(manifest)
 }
 
 function alignUp(bytes: number): number {
@@ -159,7 +217,7 @@ function tensorTable(
   largestChunkBytes: number,
 ): TensorTable {
   const { schemes } = manifest
-  const shapes = encoder === 'text' ? textLinears(manifest) : imageLinears(manifest)
+  const shapes = linearsOf(manifest, encoder)
   const isThere = <T>(name: string, value: T | undefined): T => {
     if (value === undefined) throw new ModelPackageError(`${manifest.files[encoder].name}: ${name}: not in this file`)
     return value

@@ -3,21 +3,28 @@ import { ModelPackageError, ModelUnavailableError } from '../errors.ts'
 import type { PackageSource } from '../flava/package-source.ts'
 import { inLargeChunks } from './large-chunks.ts'
 
-export function assetsPackage(assets: Fetcher): PackageSource {
+export function assetsPackage(assets: Pick<Fetcher, 'fetch'>): PackageSource {
   return {
-    readConfig: async () => new Uint8Array(await (await fetchFile(assets, 'config.json')).arrayBuffer()),
-    async open({ name }) {
-      const { body } = await fetchFile(assets, name)
-      if (body === null) throw new ModelPackageError(`${name}: expected content, got none`)
-      return inLargeChunks(body)
-    },
+    openConfig: () => openFile(assets, 'config.json'),
+    open: async ({ name }) => inLargeChunks(await openFile(assets, name)),
   }
 }
 
-async function fetchFile(assets: Fetcher, file: string): Promise<Response> {
-  // The host is never looked up; the binding takes the path.
-  const response = await assets.fetch(`https://model/${file}`)
-  if (response.ok) return response
-  await response.body?.cancel()
-  throw new ModelUnavailableError(`${file}: expected it in the model package, got status ${response.status}`)
+async function openFile(assets: Pick<Fetcher, 'fetch'>, file: string): Promise<ReadableStream<Uint8Array>> {
+  const response = await fetchFile(assets, file)
+  if (!response.ok) {
+    await response.body?.cancel()
+    throw new ModelUnavailableError(`${file}: expected it in the model package, got status ${response.status}`)
+  }
+  if (response.body === null) throw new ModelPackageError(`${file}: expected content, got none`)
+  return response.body
+}
+
+async function fetchFile(assets: Pick<Fetcher, 'fetch'>, file: string): Promise<Response> {
+  try {
+    // The host is never looked up; the binding takes the path.
+    return await assets.fetch(`https://model/${file}`)
+  } catch (cause) {
+    throw new ModelUnavailableError(`${file}: the assets did not answer`, { cause })
+  }
 }

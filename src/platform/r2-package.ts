@@ -4,9 +4,6 @@ import { ModelPackageError, ModelUnavailableError } from '../errors.ts'
 import type { PackageSource } from '../flava/package-source.ts'
 import { inLargeChunks } from './large-chunks.ts'
 
-/** config.json holds geometry, hashes and schemes; flava-full's is 20 KiB. */
-const MAX_CONFIG_BYTES = 1024 * 1024
-
 /** Where a package's file of this hash lies. */
 export function contentKey(sha256: string): string {
   return `sha256/${sha256}`
@@ -15,18 +12,7 @@ export function contentKey(sha256: string): string {
 /** @param configKey key of the package's config.json: `models/<name>/config.json` */
 export function r2Package(bucket: R2Bucket, configKey: string): PackageSource {
   return {
-    async readConfig() {
-      const object = await getObject(bucket, 'config.json', configKey)
-      if (object.size > MAX_CONFIG_BYTES) {
-        await object.body.cancel()
-        throw new ModelPackageError(`config.json: expected at most ${MAX_CONFIG_BYTES} bytes, got ${object.size}`)
-      }
-      try {
-        return new Uint8Array(await object.arrayBuffer())
-      } catch (cause) {
-        throw new ModelUnavailableError('config.json: R2 broke off', { cause })
-      }
-    },
+    openConfig: async () => (await getObject(bucket, 'config.json', configKey)).body,
     async open({ name, sha256, sizeBytes }) {
       const object = await getObject(bucket, name, contentKey(sha256))
       if (object.size === sizeBytes) return inLargeChunks(object.body)

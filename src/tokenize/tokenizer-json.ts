@@ -14,6 +14,24 @@ const addedTokenSchema = z.object({
   normalized: z.literal(false),
 })
 
+/** A loop of our own over FLAVA's 30,522 pieces: zod's record takes 70 ms more, at every cold start. */
+const vocabularySchema = z.unknown().transform((value, context): Map<string, number> => {
+  const vocabulary = new Map<string, number>()
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    context.addIssue('expected ids by piece')
+    return z.NEVER
+  }
+  const entries: [string, unknown][] = Object.entries(value)
+  for (const [piece, id] of entries) {
+    if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 0) {
+      context.addIssue({ code: 'custom', path: [piece], message: 'expected an integer of at least 0' })
+      return z.NEVER
+    }
+    vocabulary.set(piece, id)
+  }
+  return vocabulary
+})
+
 const tokenizerSchema = z.object({
   added_tokens: z.array(addedTokenSchema),
   normalizer: z.object({
@@ -30,7 +48,7 @@ const tokenizerSchema = z.object({
     unk_token: z.string(),
     continuing_subword_prefix: z.string(),
     max_input_chars_per_word: z.int().positive(),
-    vocab: z.record(z.string(), z.int().nonnegative()),
+    vocab: vocabularySchema,
   }),
 })
 
@@ -56,7 +74,7 @@ export function parseTokenizerJson(tokenizerJson: unknown): TokenizerDefinition 
   const { added_tokens: addedTokens, model, post_processor: processor } = parsed.data
   return {
     addedTokens: addedTokens.map(({ id, content }) => ({ id, content })),
-    vocabulary: new Map(Object.entries(model.vocab)),
+    vocabulary: model.vocab,
     unknownToken: model.unk_token,
     continuingPrefix: model.continuing_subword_prefix,
     maxCharactersPerWord: model.max_input_chars_per_word,

@@ -27,11 +27,16 @@ export interface Tokenized {
   isTruncated: boolean
 }
 
-/** Reads a parsed tokenizer.json; throws ModelPackageError for any tokenizer that is not an uncased BERT WordPiece. */
-export function createTokenizer(tokenizerJson: unknown): Tokenizer {
+/**
+ * Reads a parsed tokenizer.json.
+ * @param vocabSize rows of the embedding table that the ids are for; default: nobody knows yet
+ * @throws ModelPackageError for any tokenizer that is not an uncased BERT WordPiece, or gives ids that have no row
+ */
+export function createTokenizer(tokenizerJson: unknown, vocabSize = Number.POSITIVE_INFINITY): Tokenizer {
   const definition = parseTokenizerJson(tokenizerJson)
   const { vocabulary, addedTokens } = definition
   const addedTokenIds = new Map(addedTokens.map(({ content, id }) => [content, id]))
+  for (const ids of [vocabulary, addedTokenIds]) expectRows(ids, vocabSize)
   const idOf = (token: string): number => {
     const id = addedTokenIds.get(token) ?? vocabulary.get(token)
     if (id === undefined) throw new ModelPackageError(`tokenizer.json: the vocabulary has no ${token}`)
@@ -74,6 +79,14 @@ export function encode(tokenizer: Tokenizer, text: string, textPair: string | un
   if (textPair !== undefined) inputIds.push(...second.slice(0, secondLength), separatorId)
   const tokenTypeIds = inputIds.map((_, index) => (index < firstSegment ? 0 : 1))
   return { inputIds, tokenTypeIds, tokenCount, isTruncated: tokenCount > maxLength }
+}
+
+function expectRows(ids: ReadonlyMap<string, number>, vocabSize: number): void {
+  for (const [token, id] of ids) {
+    if (id < vocabSize) continue
+    const name = JSON.stringify(token.slice(0, 40))
+    throw new ModelPackageError(`tokenizer.json: ${name}: expected an id below vocab_size (${vocabSize}), got ${id}`)
+  }
 }
 
 /** Ids of one text without [CLS] and [SEP]. */

@@ -31,7 +31,7 @@ export interface LinearFormat {
   maxValue: number
 }
 
-const BYTES_PER_ELEMENT: Record<StoredDtype, number> = { U8: 1, I8: 1, BF16: 2, F32: 4 }
+export const BYTES_PER_ELEMENT: Record<StoredDtype, number> = { U8: 1, I8: 1, BF16: 2, F32: 4 }
 
 const PANEL_COLUMNS = 8
 const STEP = 4

@@ -24,14 +24,21 @@ import { answerCall, answerQuestion } from './inner-call.ts'
 
 const IMAGE: EncoderKind<ImageModel> = {
   name: 'image-encoder',
-  async load(kernels, manifest, source) {
+  file: 'image',
+  async load(kernels, manifest, source, isWanted) {
     const weights = await source.open(manifest.files.image)
-    return { manifest, encoder: await loadImageEncoder(kernels, manifest, weights, createSha256) }
+    return { manifest, encoder: await loadImageEncoder(kernels, manifest, weights, createSha256, isWanted) }
   },
   warmUp(model) {
     const { size } = model.manifest.preprocessing
     const trace = { requestId: 'warm-up', traceparent: '' }
-    embedImages(model, { rgb: new Uint8Array(size * size * 3), count: 1, output: 'projected', trace })
+    const { vectors } = embedImages(model, {
+      rgb: new Uint8Array(size * size * 3),
+      count: 1,
+      output: 'projected',
+      trace,
+    })
+    return vectors[0] ?? new Float32Array()
   },
   warmUpMacs: ({ manifest }) => imageMacs(manifest),
   footprint: ({ encoder }) => encoder.footprint,

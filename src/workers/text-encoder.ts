@@ -27,15 +27,23 @@ import { answerCall, answerQuestion } from './inner-call.ts'
 
 const TEXT: EncoderKind<TextModel> = {
   name: 'text-encoder',
-  async load(kernels, manifest, source) {
+  file: 'text',
+  async load(kernels, manifest, source, isWanted) {
     // The tokenizer first: it is small, and only tensors take memory that has to be given back.
-    const tokenizer = createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256))
+    const tokenizerJson = await readPackageJson(source, manifest.files.tokenizer, createSha256)
+    const tokenizer = createTokenizer(tokenizerJson, manifest.text.vocabSize)
     const weights = await source.open(manifest.files.text)
-    return { manifest, tokenizer, encoder: await loadTextEncoder(kernels, manifest, weights, createSha256) }
+    return { manifest, tokenizer, encoder: await loadTextEncoder(kernels, manifest, weights, createSha256, isWanted) }
   },
   warmUp(model) {
     const trace = { requestId: 'warm-up', traceparent: '' }
-    embedTexts(model, { items: [{ text: WARM_UP_TEXT }], output: 'projected', truncate: true, trace })
+    const { vectors } = embedTexts(model, {
+      items: [{ text: WARM_UP_TEXT }],
+      output: 'projected',
+      truncate: true,
+      trace,
+    })
+    return vectors[0] ?? new Float32Array()
   },
   warmUpMacs: ({ manifest }) => sequenceMacs(manifest.text, WARM_UP_TOKENS),
   footprint: ({ encoder }) => encoder.footprint,

@@ -12,7 +12,7 @@ import { imageGraph, OUTPUT_NAME, textGraph } from '../../bench/encoders/encoder
 import type { Precision } from '../../bench/encoders/encoder-graph.ts'
 import { writeOnnxModel } from '../../bench/encoders/onnx-model.ts'
 import type { Graph } from '../../bench/encoders/onnx-model.ts'
-import { cosine } from '../../bench/encoders/statistics.ts'
+import { cosine } from '../../tools/export/similarity.ts'
 import { flavaConfigSchema, toImageConfig, toTextConfig } from '../../src/flava/config.ts'
 import { normalizePixels } from '../../src/image/normalize.ts'
 import { readParitySet } from '../../tools/export/parity-inputs.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { cosine, fitLine, median, medianRatio } from '../../bench/encoders/statistics.ts'
+import { fitLine, median, medianRatio } from '../../bench/encoders/statistics.ts'
 
 test('the median of an even count is the mean of the middle two', () => {
   expect(median([4, 1, 3])).toBe(3)
@@ -28,10 +28,4 @@ test('R² falls when points leave the line', () => {
       [3, 3],
     ]).r2,
   ).toBeCloseTo(0.2, 12)
-})
-
-test('cosine knows parallel and orthogonal rows and refuses unequal lengths', () => {
-  expect(cosine([1, 2], [2, 4])).toBeCloseTo(1, 12)
-  expect(cosine([1, 0], [0, 1])).toBe(0)
-  expect(() => cosine([1], [1, 2])).toThrow('got 1 and 2')
 })

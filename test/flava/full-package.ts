@@ -32,6 +32,8 @@ export interface FullPackage {
 }
 
 const HIDDEN_SIZE = 768
+/** As the exporter stores it in every variant. */
+const PROJECTION_SCHEME: LinearScheme = 'w8'
 const block = {
   hidden_size: HIDDEN_SIZE,
   intermediate_size: 3072,
@@ -68,6 +70,8 @@ export function fullPackage(variant: string, schemes: FullSchemes): FullPackage 
     [WORD_EMBEDDINGS, schemes.words],
     ...[...textLinears(geometry).keys()].map((name) => [name, schemes.text] as const),
     ...[...imageLinears(geometry).keys()].map((name) => [name, schemes.image] as const),
+    ['text_projection', PROJECTION_SCHEME],
+    ['image_projection', PROJECTION_SCHEME],
   ])
   const draft = parseManifest(configOf(variant, schemesByName, NO_FILES), PREPROCESSOR)
   const contents = {

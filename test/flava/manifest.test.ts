@@ -73,7 +73,9 @@ describe('parseManifest', () => {
     )
     expect(refusal(withScheme('text_model.embeddings.word_embeddings', 'w8'))).toContain('one of e8, e6, e4g32')
     expect(refusal(withScheme(image, 'w6g64'))).toContain(`schemes.${image}: k: expected a multiple of 64 for w6g64`)
-    expect(refusal(withScheme('text_pooler', 'w7'))).toContain('text_pooler: not a quantized tensor of this model')
+    for (const name of ['text_pooler', 'constructor']) {
+      expect(refusal(withScheme(name, 'w7'))).toContain(`${name}: not a quantized tensor of this model`)
+    }
     const { [text]: _, ...others } = schemes
     expect(refusal(withEdge({ schemes: others }))).toContain(`schemes.${text}: scheme is missing`)
   })
@@ -122,6 +124,24 @@ describe('parseManifest', () => {
       'projection_dim: expected a multiple of 8, got 20',
     )
     expect(refusal(withEdge({ max_text_length: 13 }))).toContain('at most max_position_embeddings (12), got 13')
+  })
+
+  test('refuses counts that no FLAVA has before it counts anything by them', () => {
+    expect(refusal(withText({ num_hidden_layers: 100_000 }))).toMatch(/^config\.json: text_config\.num_hidden_layers: /)
+    expect(refusal(withImage({ num_hidden_layers: 257 }))).toMatch(/^config\.json: image_config\.num_hidden_layers: /)
+    expect(refusal(withText({ vocab_size: 2 ** 31 }))).toMatch(/^config\.json: text_config\.vocab_size: /)
+    expect(refusal(withImage({ image_size: 2 ** 20 }))).toMatch(/^config\.json: image_config\.image_size: /)
+    for (const field of ['hidden_size', 'intermediate_size', 'max_position_embeddings', 'type_vocab_size']) {
+      expect(refusal(withText({ [field]: 2 ** 17 }))).toMatch(new RegExp(`^config\\.json: text_config\\.${field}: `))
+    }
+  })
+
+  test('refuses JSON files of more bytes than are read whole', () => {
+    const { files } = tinyConfig().flava_edge
+    for (const part of ['tokenizer', 'preprocessor'] as const) {
+      const large = { ...files, [part]: { ...files[part], size_bytes: 8 * 1024 * 1024 + 1 } }
+      expect(refusal(withEdge({ files: large }))).toContain(`files.${part}: expected at most 8388608 bytes of JSON`)
+    }
   })
 
   test('refuses preprocessing that the pixels Worker does not do', () => {

@@ -59,6 +59,20 @@ function only([item]: readonly EncodedItem[]): Float32Array {
   return item.data
 }
 
+/** [.., hiddenSize] as one vector for each state of token 0. */
+function statesOf(values: Float32Array): Float32Array[] {
+  const { hiddenSize } = model.manifest.text
+  return Array.from({ length: values.length / hiddenSize }, (_, state) =>
+    values.subarray(state * hiddenSize, (state + 1) * hiddenSize),
+  )
+}
+
+function expectLayersAgree(ours: readonly Float32Array[], tensor: string): void {
+  const cosines = pairwiseCosines(ours.flatMap(statesOf), statesOf(floatValues(set.vectors, tensor)))
+  expect(cosines.length).toBeGreaterThan(ours.length)
+  expect(Math.min(...cosines)).toBeGreaterThanOrEqual(MIN_COSINE)
+}
+
 test('the vectors and the package come from the same checkpoint', () => {
   expect(set.inputs.checkpoint).toBe(model.manifest.checkpoint)
 })
@@ -83,6 +97,11 @@ describe('texts', () => {
       const ours = only(encodeText(model.text, [set.inputs.texts[index]!], output))
       expect(relativeError(ours, floatValues(set.vectors, `text.${index}.${output}`))).toBeLessThan(MAX_RELATIVE_ERROR)
     }
+  })
+
+  test(`token 0 agrees with PyTorch after every block to a cosine of ${MIN_COSINE}`, () => {
+    const texts = set.inputs.layers.texts.map((index) => set.inputs.texts[index]!)
+    expectLayersAgree(encodeTexts(model, texts, { output: 'layers' }), 'text.layers')
   })
 
   test('different texts stay apart: the gate would mean nothing if all vectors were alike', () => {
@@ -110,6 +129,12 @@ describe('pictures', () => {
       const ours = only(encodeImage(model.image, pixelsOf(index), 1, output))
       expect(relativeError(ours, floatValues(set.vectors, `image.${index}.${output}`))).toBeLessThan(MAX_RELATIVE_ERROR)
     }
+  })
+
+  test(`token 0 agrees with PyTorch after every block to a cosine of ${MIN_COSINE}`, () => {
+    // The first pictures, in order.
+    const pictureCount = set.inputs.layers.pictures.length
+    expectLayersAgree(encodePictures(model, pictures, pictureCount, { output: 'layers' }), 'image.layers')
   })
 
   test('different pictures stay apart', () => {

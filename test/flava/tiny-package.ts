@@ -32,6 +32,8 @@ export interface TinyOptions {
   /** Default: every scheme takes its turn. */
   linear?: LinearScheme
   wordEmbeddings?: EmbeddingScheme
+  /** tokenizer.json; default: a sound one. */
+  tokenizer?: unknown
 }
 
 const PROJECTION_SIZE = 24
@@ -126,7 +128,7 @@ export function packageOf(
   const config = tinyConfig(options)
   const contents = {
     ...tensorFiles,
-    tokenizer: jsonBytes(tinyTokenizer(TEXT_CONFIG.vocab_size)),
+    tokenizer: jsonBytes(options.tokenizer ?? tinyTokenizer(TEXT_CONFIG.vocab_size)),
     preprocessor: jsonBytes(tinyPreprocessor()),
   }
   const { files } = config.flava_edge

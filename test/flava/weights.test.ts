@@ -123,6 +123,34 @@ describe('loadTensors', () => {
     expect(kernels.arena.highWaterBytes).toBe(before)
   })
 
+  test('refuses tensors that leave no room for an input of full length', async () => {
+    const { footprint } = await loadTensors(
+      newKernels('simd128'),
+      manifest,
+      'image',
+      streamOf(IMAGE_FILE),
+      createSha256,
+    )
+    const kernels = newKernels('simd128')
+    kernels.arena.alloc(kernels.arena.freeBytes - footprint.weightBytes - 1000)
+    const load = loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    await expect(load).rejects.toMatchObject({
+      code: 'model_package_invalid',
+      message: expect.stringMatching(
+        /at most \d+ bytes, which is what linear memory has beside an input of 10 tokens, got/,
+      ),
+    })
+  })
+
+  test('refuses a weight of eight bits where seven are promised, under whatever hash', async () => {
+    const name = 'image_model.embeddings.patch_embeddings.projection'
+    expect(manifest.schemes.linears[name]).toBe('w7')
+    const bytes = tensors.image.find((tensor) => tensor.name === `${name}.weight`)!.bytes.slice()
+    bytes[77] = 128
+    const expected = `image.safetensors: ${name}.weight: expected bytes below 128 for w7, got larger ones`
+    expect(await refusal(changed(`${name}.weight`, { bytes }))).toBe(expected)
+  })
+
   test('reports a stream that breaks off as not available, gives the memory back and loads into it the next time', async () => {
     const kernels = newKernels('simd128')
     const before = kernels.arena.usedBytes
@@ -134,6 +162,33 @@ describe('loadTensors', () => {
     const grownBytes = kernels.memory.buffer.byteLength
     await loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
     expect(kernels.memory.buffer.byteLength).toBe(grownBytes)
+  })
+})
+
+describe('a load that is not wanted any more', () => {
+  test('writes nothing into the memory of the next one, and does not give that back', async () => {
+    const kernels = newKernels('simd128')
+    const empty = kernels.arena.mark()
+    let isWanted = true
+    let wake = (): void => undefined
+    const asleep = new Promise<void>((resolve) => (wake = resolve))
+    // The first load stops in the middle of its file, as one does whose source stands still.
+    const slow = sleepingStream(IMAGE_FILE, asleep)
+    const first = loadTensors(kernels, manifest, 'image', slow, createSha256, () => isWanted)
+    await new Promise((resolve) => setImmediate(resolve))
+    isWanted = false
+    kernels.arena.release(empty)
+    const table = await loadTensors(kernels, manifest, 'image', streamOf(IMAGE_FILE), createSha256)
+    const used = kernels.arena.usedBytes
+    wake()
+    await expect(first).rejects.toMatchObject({
+      code: 'model_unavailable',
+      message: expect.stringContaining('given up'),
+    })
+    expect(kernels.arena.usedBytes).toBe(used)
+    for (const { name, bytes } of tensors.image) {
+      expect(Buffer.from(kernels.u8(table.ptr(name), bytes.length)).equals(bytes)).toBe(true)
+    }
   })
 })
 
@@ -153,6 +208,23 @@ describe('the small files', () => {
     const config = new Map([['config.json', Uint8Array.of(0x7b, 0xff)]])
     await expect(loadManifest(sourceOf(config), createSha256)).rejects.toThrow('config.json: expected JSON in UTF-8')
   })
+
+  test('take the memory of what arrives, not of what was promised', async () => {
+    const { tokenizer } = manifest.files
+    const promised = { ...tokenizer, sizeBytes: 1e15 }
+    await expect(readPackageJson(sourceOf(PACKAGE.files), promised, createSha256)).rejects.toThrow(
+      `tokenizer.json: truncated: expected 1000000000000000 bytes, got ${tokenizer.sizeBytes}`,
+    )
+  })
+
+  test('are read no further than a config.json can be long, and broken off is not available', async () => {
+    const config = new Map([['config.json', new Uint8Array(1024 * 1024 + 1).fill(0x20)]])
+    await expect(loadManifest(sourceOf(config), createSha256)).rejects.toThrow(
+      'config.json: expected at most 1048576 bytes, got more',
+    )
+    const broken = { ...sourceOf(PACKAGE.files), openConfig: async () => brokenStream(IMAGE_FILE) }
+    await expect(loadManifest(broken, createSha256)).rejects.toMatchObject({ code: 'model_unavailable' })
+  })
 })
 
 function sourceOf(files: ReadonlyMap<string, Uint8Array>): PackageSource {
@@ -162,9 +234,24 @@ function sourceOf(files: ReadonlyMap<string, Uint8Array>): PackageSource {
     return bytes
   }
   return {
-    readConfig: async () => bytesOf('config.json'),
+    openConfig: async () => streamOf(bytesOf('config.json')),
     open: async ({ name }) => streamOf(bytesOf(name)),
   }
+}
+
+/** The first half; once it may wake up, the inverted second half. */
+function sleepingStream(file: Uint8Array, mayWake: Promise<void>): ReadableStream<Uint8Array> {
+  const half = Math.floor(file.length / 2)
+  let pulls = 0
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      pulls += 1
+      if (pulls === 1) return controller.enqueue(file.slice(0, half))
+      await mayWake
+      controller.enqueue(file.slice(half).map((byte) => byte ^ 0xff))
+      controller.close()
+    },
+  })
 }
 
 /** The first 15,000 bytes, then a failure. */

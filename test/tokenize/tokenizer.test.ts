@@ -185,6 +185,19 @@ describe('createTokenizer', () => {
     expect(() => createTokenizer('not an object')).toThrow(ModelPackageError)
   })
 
+  test.each([
+    [{ cat: -1 }, 'model.vocab.cat: expected an integer of at least 0'],
+    [{ cat: 1.5 }, 'model.vocab.cat: expected an integer of at least 0'],
+    [{ cat: '1' }, 'model.vocab.cat: expected an integer of at least 0'],
+    [['cat'], 'model.vocab: expected ids by piece'],
+    [undefined, 'model.vocab: expected ids by piece'],
+  ])('refuses the vocabulary %j', (vocab, message) => {
+    const json = tokenizerJson(['cat'])
+    const create = () => createTokenizer({ ...json, model: { ...Object(json['model']), vocab } })
+    expect(create).toThrow(ModelPackageError)
+    expect(create).toThrow(`tokenizer.json: ${message}`)
+  })
+
   test('refuses a vocabulary without the unknown token', () => {
     const json = tokenizerJson(['cat'])
     expect(() => createTokenizer({ ...json, model: { ...Object(json['model']), unk_token: '[NONE]' } })).toThrow(

@@ -7,6 +7,7 @@ import { formatPackage, packageAsJson } from '../../tools/inspect/format-package
 import { inspectPackage } from '../../tools/inspect/read-package.ts'
 import { textTable } from '../../tools/inspect/text-table.ts'
 import { safetensorsFile, packageOf, tinyPackage } from '../flava/tiny-package.ts'
+import { tinyTokenizer } from '../flava/tiny-tokenizer.ts'
 import { tinyReport, writePackage } from './export/tiny-parity.ts'
 
 let directory: string
@@ -52,6 +53,14 @@ describe('a sound package', () => {
 
 describe('a package that is not whole is refused', () => {
   const refusal = async () => await inspectPackage(directory).catch((error: unknown) => error)
+
+  test('with a tokenizer of more words than the table has rows', async () => {
+    directory = await writePackage(tinyPackage({ tokenizer: tinyTokenizer(51) }))
+    expect(await refusal()).toMatchObject({
+      code: 'model_package_invalid',
+      message: 'tokenizer.json: "w50": expected an id below vocab_size (50), got 50',
+    })
+  })
 
   test('truncated', async () => {
     await truncate(join(directory, 'image.safetensors'), 5000)

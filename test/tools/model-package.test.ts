@@ -5,7 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { getPlatformProxy } from 'wrangler'
 import { z } from 'zod'
+import { contentKey } from '../../src/platform/r2-package.ts'
 import { startDevServer } from '../../tools/dev-server.ts'
 import { uploadLocally } from '../../tools/model/local-upload.ts'
 import { checkPackage, PackageError, type CheckedPackage } from '../../tools/model/package-check.ts'
@@ -106,6 +108,32 @@ describe('writeWorkerSettings', () => {
       expect(encoder?.vars).toMatchObject({ MODEL_SOURCE: 'r2', MODEL_CONFIG_KEY: R2.configKey })
     }
   })
+})
+
+test('an upload replaces an object of the right key and size that has other bytes', async () => {
+  const pack = await checkPackage(folder)
+  const settingsPath = writeWorkerSettings(pack, R2).find((path) => path.endsWith('wrangler.text.json')) ?? ''
+  const persistPath = mkdtempSync(join(tmpdir(), 'flava-state-'))
+  const [text] = pack.files
+  if (text === undefined) throw new Error('expected files in the package')
+  const persist = { path: join(persistPath, 'v3') }
+  const withBucket = async <T>(use: (bucket: R2Bucket) => Promise<T>): Promise<T> => {
+    const proxy = await getPlatformProxy<{ WEIGHTS: R2Bucket }>({ configPath: settingsPath, persist })
+    try {
+      return await use(proxy.env.WEIGHTS)
+    } finally {
+      await proxy.dispose()
+    }
+  }
+  const key = contentKey(text.sha256)
+  try {
+    await withBucket(async (bucket) => void (await bucket.put(key, new Uint8Array(text.sizeBytes))))
+    await uploadLocally(pack, R2.configKey, { settingsPath, persistPath })
+    const uploaded = await withBucket(async (bucket) => await (await bucket.get(key))?.arrayBuffer())
+    expect(Buffer.from(uploaded ?? new ArrayBuffer()).equals(readFileSync(text.path))).toBe(true)
+  } finally {
+    rmSync(persistPath, { recursive: true })
+  }
 })
 
 test('an uploaded package is served by wrangler dev out of local R2', async () => {

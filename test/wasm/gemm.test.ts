@@ -236,7 +236,7 @@ function exactProduct(input: GemmCase, src: Float32Array, weight: Float32Array, 
 }
 
 describe('the epilogue of gemm', () => {
-  test('with GELU is within 1e-6 of the exact function of the reference', () => {
+  test('with GELU is within 2e-6 of the exact function of the reference', () => {
     const input = randomCase(14, 'w7', { m: 7, n: 32, k: 64 })
     const scaled = { ...input, weightScales: input.weightScales.map((scale) => scale * 0.1) }
     const expected = Float64Array.from(gemmReference(scaled), geluReference)

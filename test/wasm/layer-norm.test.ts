@@ -107,20 +107,12 @@ describe('layerNormF32', () => {
 })
 
 describe('layerNormQuantize', () => {
-  test.each([
-    [1, 4],
-    [3, 8],
-    [5, 12],
-    [65, 192],
-    [7, 768],
-    [0, 16],
-  ])('equals layerNormF32 then quantizeRows to the last bit for %i rows of %i', (m, hiddenSize) => {
-    const src = randomNormal(m + hiddenSize, m * hiddenSize, 5)
+  function expectFusedAsInTwoSteps(src: Float32Array, m: number, hiddenSize: number): void {
     const [gamma, beta] = [randomNormal(1, hiddenSize), randomNormal(2, hiddenSize)]
     const quantized = (isFused: boolean) =>
       expectSameInBothBuilds((kernels) => {
-        const [srcPtr, gammaPtr, betaPtr] = [src, gamma, beta].map((values) => placeF32(kernels, values))
-        if (srcPtr === undefined || gammaPtr === undefined || betaPtr === undefined) throw new Error('not placed')
+        const srcPtr = placeF32(kernels, src)
+        const [gammaPtr, betaPtr] = [placeF32(kernels, gamma), placeF32(kernels, beta)]
         const rows = allocQuantizedRows(kernels.arena, m, hiddenSize)
         const normed = fencedF32(kernels, new Float32Array(src.length))
         const usedBytes = kernels.arena.usedBytes
@@ -134,5 +126,33 @@ describe('layerNormQuantize', () => {
         return kernels.u8(rows.dataPtr, paddedRows * hiddenSize + paddedRows * 4).slice()
       })
     expect(quantized(true)).toEqual(quantized(false))
+  }
+
+  test.each([
+    [1, 4],
+    [3, 8],
+    [5, 12],
+    [65, 192],
+    [7, 768],
+    [0, 16],
+  ])('equals layerNormF32 then quantizeRows to the last bit for %i rows of %i', (m, hiddenSize) => {
+    expectFusedAsInTwoSteps(randomNormal(m + hiddenSize, m * hiddenSize, 5), m, hiddenSize)
+  })
+
+  test('equals both to the last bit on random shapes and magnitudes, rows of equal values among them', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 9 }),
+        fc.integer({ min: 1, max: 64 }),
+        fc.integer({ min: -8, max: 8 }),
+        fc.integer(),
+        (m, steps, exponent, seed) => {
+          const src = randomNormal(seed, m * steps * 4, 2 ** exponent)
+          src.fill(2 ** exponent, 0, steps * 4)
+          expectFusedAsInTwoSteps(src, m, steps * 4)
+        },
+      ),
+      { seed: 20264, numRuns: 60 },
+    )
   })
 })

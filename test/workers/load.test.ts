@@ -186,6 +186,9 @@ test('twenty concurrent first requests share one load and agree', async () => {
     const bodies = await Promise.all(Array.from({ length: 20 }, () => embed(workers, 'cat')))
     const vectors = bodies.flatMap(vectorsOf)
     for (const vector of vectors) expect(vector).toEqual(vectors[0])
+    const isLoad = ({ event, worker }: Record<string, unknown>) => event === 'model' && worker === 'text-encoder'
+    await workers.waitForLog(isLoad)
+    expect(workers.logLines.filter(isLoad)).toHaveLength(1)
   } finally {
     await workers.stop()
   }

@@ -3,11 +3,14 @@
 
 import { expect, test } from 'vitest'
 import { measureEncoders, measurePixels, VARIANTS, type MemoryRow } from '../../bench/memory/measure.ts'
+import type { FullSchemes } from '../flava/full-package.ts'
 
 const MIB = 1024 * 1024
 /** The maximum of an encoder's linear memory. */
 const MAX_WASM_BYTES = 96 * MIB
 const MAX_TEXT_WEIGHT_BYTES = 92 * MIB
+/** 4.5 bits a weight of 85 million, 6 of 23 million words, scales, positions. */
+const MAX_SMALL_WEIGHT_BYTES = 70 * MIB
 /** Of an isolate's 128 MB; the rest is the runtime's. */
 const MAX_ISOLATE_BYTES = 112 * MIB
 
@@ -19,13 +22,18 @@ function expectWithin(row: MemoryRow): void {
   expect(row.wasmBytes + row.jsBytes).toBeLessThanOrEqual(MAX_ISOLATE_BYTES)
 }
 
-test.for(['default', 'w7'])(
-  '%s packages of full size answer texts of 77 tokens and pictures within 96 MiB of linear memory and 112 of all',
-  { timeout: TIMEOUT_MS },
-  async (variant) => {
-    const schemes = VARIANTS[variant]
-    if (!schemes) throw new Error(`${variant}: no such variant`)
-    const [text, image] = await measureEncoders(variant, schemes)
+function schemesOf(variant: string): FullSchemes {
+  const schemes = VARIANTS[variant]
+  if (!schemes) throw new Error(`${variant}: no such variant`)
+  return schemes
+}
+
+test(
+  'default packages of full size answer texts of 77 tokens and pictures within 96 MiB of linear memory and 112 of all',
+  async () => {
+    const { rows, refusals } = await measureEncoders('default', schemesOf('default'))
+    expect(refusals).toEqual([])
+    const [text, image] = rows
     if (!text || !image) throw new Error('expected a row for each encoder')
     expectWithin(text)
     expectWithin(image)
@@ -35,6 +43,32 @@ test.for(['default', 'w7'])(
     expect(text.activationBytes).toBeLessThanOrEqual(4 * MIB)
     expect(text.weightBytes + text.activationBytes).toBeLessThanOrEqual(text.wasmBytes)
   },
+  TIMEOUT_MS,
+)
+
+test(
+  'small packages of full size stay within both as well',
+  async () => {
+    const { rows, refusals } = await measureEncoders('small', schemesOf('small'))
+    expect(refusals).toEqual([])
+    expect(rows.map(({ worker }) => worker)).toEqual(['text', 'image'])
+    for (const row of rows) {
+      expectWithin(row)
+      expect(row.weightBytes).toBeLessThanOrEqual(MAX_SMALL_WEIGHT_BYTES)
+    }
+  },
+  TIMEOUT_MS,
+)
+
+test(
+  'a text package of 7 bits is refused by its Worker for its size, and pictures of 7 bits are answered beside it',
+  async () => {
+    const { rows, refusals } = await measureEncoders('w7', schemesOf('w7'))
+    expect(refusals).toEqual([expect.stringMatching(/^w7: text: model_package_invalid: .*expected tensors of at most/)])
+    expect(rows.map(({ worker }) => worker)).toEqual(['image'])
+    for (const row of rows) expectWithin(row)
+  },
+  TIMEOUT_MS,
 )
 
 test(

@@ -6,7 +6,15 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { EmbeddingsResponseSchema } from '../../src/handlers/embeddings-schema.ts'
 import { MODEL, post, vectorsOf } from '../embedding-client.ts'
-import { packageOf, sha256, tinyPackage, type TinyPackage } from '../flava/tiny-package.ts'
+import {
+  packageOf,
+  safetensorsFile,
+  sha256,
+  tinyPackage,
+  type FileTensor,
+  type TinyPackage,
+} from '../flava/tiny-package.ts'
+import { tinyTokenizer } from '../flava/tiny-tokenizer.ts'
 import { startWorkers, type ModelBucket, type RunningWorkers } from '../harness.ts'
 
 const CONFIG_KEY = 'models/tiny/config.json'
@@ -32,6 +40,12 @@ async function start(): Promise<void> {
   bucket = await workers.modelBucket()
 }
 
+/** The same bucket, and new isolates. */
+async function restart(): Promise<void> {
+  await workers.stop()
+  await start()
+}
+
 async function upload({ files }: TinyPackage): Promise<void> {
   for (const [name, bytes] of files) {
     await bucket.put(name === 'config.json' ? CONFIG_KEY : `sha256/${sha256(bytes)}`, bytes)
@@ -50,6 +64,10 @@ function isReadiness(body: unknown): body is { workers: { text_encoder: unknown;
 
 function encodersOf({ workers: states }: { workers: { text_encoder: unknown; image_encoder: unknown } }) {
   return { text: states.text_encoder, image: states.image_encoder }
+}
+
+function memoryOf(state: unknown): unknown {
+  return typeof state === 'object' && state !== null && 'memory_bytes' in state ? state.memory_bytes : undefined
 }
 
 async function embedText(input: unknown): Promise<unknown> {
@@ -106,6 +124,20 @@ describe('a package in R2', () => {
     expect((await readiness()).status).toBe(200)
   })
 
+  test('that stays wrong is not read again at once: who asks a third time is told when', async () => {
+    await upload(PACKAGE)
+    const flipped = PACKAGE.files.get('text.safetensors')!.slice()
+    flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1
+    await bucket.put(TEXT_KEY, flipped)
+    const wrong = refusal('model_package_invalid', 'text.safetensors: sha256: expected')
+    expect([(await readiness()).text, (await readiness()).text]).toEqual([wrong, wrong])
+    const response = await post(workers, { model: MODEL, input: 'cat' })
+    expect(response.status).toBe(503)
+    expect(response.headers.get('retry-after')).toMatch(/^[12]$/)
+    expect(await response.json()).toMatchObject({ error: { code: 'model_load_paused' } })
+    expect((await readiness()).text).toEqual(refusal('model_load_paused', 'text.safetensors: sha256: expected'))
+  })
+
   test('of a later format or with an unknown scheme is refused as just that', async () => {
     await upload(PACKAGE)
     const config = new TextDecoder().decode(PACKAGE.files.get('config.json'))
@@ -139,6 +171,42 @@ describe('a package in R2', () => {
     const { sha256: hash, sizeBytes } = PACKAGE.manifest.files.tokenizer
     await bucket.put(`sha256/${hash}`, '{}'.padEnd(sizeBytes))
     expect((await readiness()).text).toEqual(refusal('model_package_invalid', 'tokenizer.json: sha256: expected'))
+  })
+
+  test('whose tokenizer gives ids that have no row is refused before any of its weights are read', async () => {
+    const { vocabSize } = PACKAGE.manifest.text
+    const { files } = tinyPackage({ tokenizer: tinyTokenizer(vocabSize + 1) })
+    await upload({ ...PACKAGE, files: new Map([...files].filter(([name]) => name !== 'text.safetensors')) })
+    const expected = 'tokenizer.json: "w50": expected an id below vocab_size (50), got 50'
+    expect((await readiness()).text).toEqual(refusal('model_package_invalid', expected))
+  })
+
+  test('whose hashes are right and whose vectors are not numbers is refused, and leaves its memory to the next', async () => {
+    await upload(PACKAGE)
+    const { text: sound } = await readiness()
+    await restart()
+    const withBias = (value: number) => (tensor: FileTensor) =>
+      tensor.name.endsWith('_projection.bias')
+        ? { ...tensor, bytes: new Uint8Array(new Float32Array(tensor.shape[0] ?? 0).fill(value).buffer) }
+        : tensor
+    const { text, image } = PACKAGE.tensors
+    await upload(
+      packageOf(
+        {},
+        {
+          text: safetensorsFile(text.map(withBias(Number.NaN))),
+          image: safetensorsFile(image.map(withBias(Number.POSITIVE_INFINITY))),
+        },
+      ),
+    )
+    const expected = 'vector of the warm-up: expected finite numbers that are not all 0'
+    expect(await readiness()).toEqual({
+      status: 503,
+      text: refusal('model_package_invalid', `text.safetensors: ${expected}`),
+      image: refusal('model_package_invalid', `image.safetensors: ${expected}`),
+    })
+    await upload(PACKAGE)
+    expect((await readiness()).text).toMatchObject({ status: 'READY', memory_bytes: memoryOf(sound) })
   })
 
   test('replaced by one whose tensors do not parse keeps answering with what is loaded', async () => {

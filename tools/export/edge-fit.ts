@@ -1,7 +1,7 @@
 // Whether an encoder runs inside a Worker: tried out, with linear memory's maximum where the Worker has it and the
 // longest input that one call may bring.
 import { z } from 'zod'
-import { OutOfMemoryError } from '../../src/errors.ts'
+import { ModelTooLargeError, OutOfMemoryError } from '../../src/errors.ts'
 import { encodeImage } from '../../src/flava/image-encoder.ts'
 import { encodeText } from '../../src/flava/text-encoder.ts'
 import { MAX_MEMORY_BYTES } from '../../src/workers/encoder-memory.ts'
@@ -42,7 +42,8 @@ async function measureFit(weightBytes: number, measure: () => Promise<number>): 
   try {
     return { weightBytes, memoryBytes: await measure() }
   } catch (error) {
-    if (error instanceof OutOfMemoryError) return { weightBytes, memoryBytes: null }
+    if (error instanceof ModelTooLargeError || error instanceof OutOfMemoryError)
+      return { weightBytes, memoryBytes: null }
     throw error
   }
 }

@@ -27,8 +27,8 @@ export interface Measured {
 
 export function checkGates({ variant, text, image, retrievalCosts }: Measured): Gate[] {
   const { meanCosine, p1Cosine, retrievalPoints } = limitsOf(variant)
-  const ofEncoder = (name: string, { all, areBuildsEqual }: EncoderMeasurement): Gate[] => [
-    atLeast(`${name}: inputs`, MIN_INPUTS, all.count),
+  const ofEncoder = (name: string, { all, distinctCount, areBuildsEqual }: EncoderMeasurement): Gate[] => [
+    atLeast(`${name}: distinct inputs`, MIN_INPUTS, distinctCount),
     atLeast(`${name}: mean cosine`, meanCosine, all.mean),
     ...(p1Cosine === null ? [] : [atLeast(`${name}: 1st percentile of cosine`, p1Cosine, all.p1)]),
     atLeast(`${name}: kernel builds that agree`, 2, areBuildsEqual ? 2 : 1),

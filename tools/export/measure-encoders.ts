@@ -1,5 +1,6 @@
 // One encoder after the other, each in a memory of its own, against the vectors that fp32 PyTorch made: what parity.json
 // says about a package's vectors. The relaxed-SIMD build encodes everything, the SIMD128 build a fixed part of it.
+import { createHash } from 'node:crypto'
 import { startLongProgress } from '../eval/progress.ts'
 import { loadImageModel, loadTextModel } from '../model/load-model.ts'
 import type { LoadOptions } from '../model/load-model.ts'
@@ -22,6 +23,8 @@ export interface LayerCosine {
 export interface EncoderMeasurement {
   /** Cosines of projected vectors. */
   all: CosineSummary
+  /** Inputs that are not the same as one before them: made-up texts of one token repeat. */
+  distinctCount: number
   /** Of those, the inputs out of the data set's dev split. */
   dev: CosineSummary | null
   /** Cosine of token 0's state: after the embeddings, then after each block; empty when the vectors have none. */
@@ -38,6 +41,8 @@ interface EncoderUnderTest {
   name: 'text' | 'image'
   label: string
   count: number
+  /** One key an input, equal for equal ones. */
+  keys: readonly string[]
   /** Index of the first input out of the dev split. */
   firstDev: number
   layerInputs: readonly number[]
@@ -50,6 +55,7 @@ export async function measureText(directory: string, set: ParitySet): Promise<En
     name: 'text',
     label: 'texts, parity',
     count: texts.length,
+    keys: texts.map(({ inputIds, tokenTypeIds }) => `${inputIds.join()} ${tokenTypeIds.join()}`),
     // As many captions as pictures come out of the dev split, at the end of both lists.
     firstDev: texts.length - pictures.dev,
     layerInputs: layers.texts,
@@ -69,6 +75,11 @@ export async function measureImage(directory: string, set: ParitySet): Promise<E
     name: 'image',
     label: 'pictures, parity',
     count: pictures.procedural + pictures.dev,
+    keys: Array.from({ length: pictures.procedural + pictures.dev }, (_, picture) =>
+      createHash('sha256')
+        .update(rgb.subarray(picture * pictureBytes, (picture + 1) * pictureBytes))
+        .digest('hex'),
+    ),
     firstDev: pictures.procedural,
     layerInputs: layers.pictures,
     async load(options) {
@@ -85,7 +96,7 @@ export async function measureImage(directory: string, set: ParitySet): Promise<E
 }
 
 async function measure(set: ParitySet, encoder: EncoderUnderTest): Promise<EncoderMeasurement> {
-  const { name, count, firstDev, layerInputs } = encoder
+  const { name, count, keys, firstDev, layerInputs } = encoder
   const encode = await encoder.load({ build: 'relaxed-simd' })
   const progress = startLongProgress(encoder.label, count)
   const ours = encode(evenly(count, count), { onProgress: progress.update })
@@ -98,6 +109,7 @@ async function measure(set: ParitySet, encoder: EncoderUnderTest): Promise<Encod
   const dev = cosines.slice(firstDev)
   return {
     all: summarizeCosines(cosines),
+    distinctCount: new Set(keys).size,
     dev: dev.length > 0 ? summarizeCosines(dev) : null,
     layers: layerCosines(set, name, states),
     layerInputs: states.length,

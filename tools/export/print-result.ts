@@ -14,8 +14,9 @@ export function printResult({ out, parity, isWritten }: PackageResult): void {
   for (const { split, direction, points } of parity.retrieval?.dev?.costs ?? []) {
     console.log(`  retrieval, ${split}, ${direction}: ${points.toFixed(2)} points of R@1 lost`)
   }
-  const reasons = [...parity.gates.filter(({ isPassed }) => !isPassed).map(describeGate), ...unfitReasons(parity)]
-  for (const reason of reasons) console.error(`  ${isWritten ? 'below its gate, allowed' : 'refused'}: ${reason}`)
+  const failed = parity.gates.filter(({ isPassed }) => !isPassed).map(describeGate)
+  for (const reason of failed) console.error(`  ${isWritten ? 'below its gate, allowed' : 'refused'}: ${reason}`)
+  for (const reason of unfitReasons(parity)) console.error(`  ${isWritten ? 'allowed' : 'refused'}: ${reason}`)
   if (isWritten) console.log(`wrote ${out}`)
   else console.error(`${out} is unchanged; --allow-below-gate or --allow-unfit would write it all the same`)
 }

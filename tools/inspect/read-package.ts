@@ -35,7 +35,7 @@ export async function inspectPackage(directory: string): Promise<InspectedPackag
   await checkIdentity(manifest, createSha256)
   await checkTensorFile(source, manifest, 'text', textTensors(manifest))
   await checkTensorFile(source, manifest, 'image', imageTensors(manifest))
-  createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256))
+  createTokenizer(await readPackageJson(source, manifest.files.tokenizer, createSha256), manifest.text.vocabSize)
   return {
     directory,
     manifest,

@@ -34,9 +34,13 @@ export async function uploadLocally(
   }
 }
 
+/** What lies under a file's key and was not put there by an upload of these bytes counts as missing. */
 async function filesMissing(bucket: R2Bucket, files: readonly CheckedFile[]): Promise<CheckedFile[]> {
   const found = await Promise.all(files.map(({ sha256 }) => bucket.head(contentKey(sha256))))
-  return files.filter(({ sizeBytes }, index) => found[index]?.size !== sizeBytes)
+  return files.filter(({ sizeBytes, sha256 }, index) => {
+    const object = found[index]
+    return object?.size !== sizeBytes || object.customMetadata?.['sha256'] !== sha256
+  })
 }
 
 async function uploadFiles(bucket: R2Bucket, modelId: string, files: readonly CheckedFile[]): Promise<void> {
@@ -53,7 +57,9 @@ async function uploadFiles(bucket: R2Bucket, modelId: string, files: readonly Ch
 }
 
 async function uploadFile(bucket: R2Bucket, file: CheckedFile, onBytes: (bytes: number) => void): Promise<void> {
-  const upload = await bucket.createMultipartUpload(contentKey(file.sha256))
+  const upload = await bucket.createMultipartUpload(contentKey(file.sha256), {
+    customMetadata: { sha256: file.sha256 },
+  })
   const handle = await open(file.path)
   try {
     const parts: R2UploadedPart[] = []

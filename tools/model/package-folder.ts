@@ -1,6 +1,5 @@
-// A model package in a folder, as the source that the engine loads from; the twin of workers/package-assets.ts.
-import { createReadStream } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+// A model package in a folder, as the source that the engine loads from; the twin of platform/assets-package.ts.
+import { createReadStream, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { ModelUnavailableError } from '../../src/errors.ts'
 import type { PackageSource } from '../../src/flava/package-source.ts'
@@ -9,12 +8,10 @@ const CHUNK_BYTES = 1024 * 1024
 
 export function packageFolder(directory: string): PackageSource {
   return {
-    async readConfig() {
-      try {
-        return await readFile(join(directory, 'config.json'))
-      } catch (cause) {
-        throw new ModelUnavailableError(`config.json: expected it in ${directory}`, { cause })
-      }
+    async openConfig() {
+      const path = join(directory, 'config.json')
+      if (!existsSync(path)) throw new ModelUnavailableError(`config.json: expected it in ${directory}`)
+      return streamFile(path)
     },
     open: async ({ name }) => streamFile(join(directory, name)),
   }

@@ -5,7 +5,8 @@ import type { EncoderMeasurement } from '../../../tools/export/measure-encoders.
 import { limitsOf, packageFolderOf } from '../../../tools/export/variants.ts'
 
 function measured(mean: number, p1: number, count = 200, areBuildsEqual = true): EncoderMeasurement {
-  return { all: { count, mean, p1, min: p1 }, dev: null, layers: [], layerInputs: 0, twinCount: 8, areBuildsEqual }
+  const all = { count: count + 8, mean, p1, min: p1 }
+  return { all, distinctCount: count, dev: null, layers: [], layerInputs: 0, twinCount: 8, areBuildsEqual }
 }
 
 function failures(variant: string, text: EncoderMeasurement, image = text, points: readonly number[] = []): string[] {
@@ -34,9 +35,9 @@ describe('checkGates', () => {
     ])
   })
 
-  test('too few inputs and builds that differ fail whatever the cosines are', () => {
+  test('too few distinct inputs and builds that differ fail whatever the cosines are', () => {
     expect(failures('default', measured(1, 1, 199), measured(1, 1))).toEqual([
-      'text: inputs: expected at least 200, got 199',
+      'text: distinct inputs: expected at least 200, got 199',
     ])
     expect(failures('default', measured(1, 1), measured(1, 1, 200, false))).toHaveLength(1)
   })

@@ -44,6 +44,16 @@ test('one wrong vector among the dev inputs shows in the minimum of both, and no
   expect(all.mean).toBeGreaterThan(0.96)
 })
 
+test('inputs that repeat are counted once', async () => {
+  const set = await selfParitySet(directory)
+  const [first, , ...others] = set.inputs.texts
+  const texts = [first!, first!, ...others]
+  const { all, distinctCount } = await measureText(directory, { ...set, inputs: { ...set.inputs, texts } })
+  expect(all.count).toBe(60)
+  expect(distinctCount).toBe(new Set(texts.map(({ inputIds }) => inputIds.join())).size)
+  expect(distinctCount).toBeLessThan(60)
+})
+
 test('a wrong state of one layer shows in that layer', async () => {
   const set = await selfParitySet(directory)
   const hiddenSize = 128

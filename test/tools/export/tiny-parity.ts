@@ -74,6 +74,7 @@ export function tinyReport(figures: Partial<EncoderMeasurement> = {}): ParityRep
   const { manifest } = tinyPackage()
   const measurement: EncoderMeasurement = {
     all: { count: 208, mean: 0.99998, p1: 0.99991, min: 0.99987 },
+    distinctCount: 204,
     dev: null,
     layers: [{ mean: 1, min: 1 }],
     layerInputs: 3,
