@@ -1,5 +1,6 @@
 // POST /v1/worker/{urls,complete,heartbeat,fail}: what a worker may touch, and what is believed of what it brings.
 
+import { request } from 'node:http'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { FileListSchema } from '../../src/handlers/files-schema.ts'
 import type { JobKind } from '../../src/jobs/kinds.ts'
@@ -185,4 +186,20 @@ describe('a checkpoint', () => {
     const answer = await bench.worker().heartbeat(lease, { checkpoint: { step: 10, objects: wrong, metrics: {} } })
     expect(answer).toEqual({ job: lease.job, is_held: false, should_cancel: false, should_pause: false })
   })
+})
+
+test('a job leased to a worker that hung up while it waited is handed back at once, and no attempt is counted', async () => {
+  const { description } = bench.worker()
+  const headers = { authorization: `Bearer ${bench.token}`, 'x-flava-contract': '1', 'x-request-id': 'hung-up' }
+  const outgoing = request(new URL('/v1/worker/lease', bench.workers.url).href, { method: 'POST', headers })
+  const failure = new Promise((resolve) => outgoing.once('error', resolve))
+  outgoing.end(JSON.stringify({ worker: description, max_jobs: 1, lease_ms: 600_000, wait_ms: 20_000 }))
+  // The broker lists a worker once its request has come to wait.
+  while (!(await bench.broker.listWorkers()).some(({ id }) => id === description.id)) continue
+  // By a reset: workerd's own HTTP server takes a plain close for a client that still reads.
+  outgoing.socket?.resetAndDestroy()
+  await failure
+  const job = await bench.submit()
+  await bench.workers.waitForLog(({ event, id }) => event === 'request' && id === 'hung-up')
+  expect(await bench.worker().leaseOne()).toMatchObject({ job, attempt: 1, fence: 2 })
 })
