@@ -1,12 +1,12 @@
 // Memory of the Workers at flava-full's geometry, from the running ones: packages of meaningless codes in local R2, the
 // fullest inputs through the gateway, then what each isolate holds. Shared by `npm run bench -- memory` and its test.
-import { createServer } from 'node:net'
 import { z } from 'zod'
 import { createPngDecoder } from '../../src/image/png-decoder.ts'
 import type { ModelManifest } from '../../src/flava/manifest.ts'
 import { fullPackage, type FullPackage, type FullSchemes } from '../../test/flava/full-package.ts'
 import { modules as imageDecoderModules } from '../../test/image/fixtures.ts'
 import { largePng } from '../../test/image/large-pictures.ts'
+import { freePort } from '../../test/free-port.ts'
 import { startWorkers, type RunningWorkers } from '../../test/harness.ts'
 import { makePicture, toBase64 } from '../../test/pictures.ts'
 import { readIsolateHeap } from './isolate-heap.ts'
@@ -178,13 +178,4 @@ function requestBytes({ image, text }: ModelManifest, worker: Encoder): number {
   const pictures = 2
   const pixelBytes = image.numChannels * image.imageSize ** 2 * (1 + F32_BYTES)
   return pictures * (pixelBytes + (image.numPatches + 1) * image.hiddenSize * F32_BYTES)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (typeof address !== 'object' || address === null) throw new Error('expected a port')
-  return address.port
 }

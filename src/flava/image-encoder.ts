@@ -13,12 +13,15 @@ import type { EncodedItem, EncoderOutput } from './encoder-output.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { CreateDigest } from './package-file.ts'
 import { PATCH_PROJECTION } from './package-layout.ts'
+import { passKindOf } from './pass-memory.ts'
+import type { PassKind } from './pass-memory.ts'
 import { alwaysWanted, loadTensors } from './weights.ts'
 import type { IsWanted, TensorTable, WeightFootprint } from './weights.ts'
 
 export interface FlavaImageEncoder {
   kernels: Kernels
   config: ImageConfig
+  pass: PassKind
   footprint: WeightFootprint
   embeddings: ImageEmbeddings
   stack: EncoderStack
@@ -46,6 +49,7 @@ export async function loadImageEncoder(
   return {
     kernels,
     config: manifest.image,
+    pass: passKindOf(manifest, 'image', kernels.dotKind),
     footprint: tensors.footprint,
     embeddings: imageEmbeddings(tensors),
     stack: encoderStack(tensors, 'image_model', 'image_projection', manifest.image),

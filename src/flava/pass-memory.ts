@@ -1,23 +1,51 @@
-// How much linear memory one pass takes above the weights, from the geometry alone: an upper bound of what the encoders
+// How much linear memory one pass takes above the weights, from geometry and schemes: an upper bound of what the encoders
 // and the kernels' scratch reserve at their widest point. A test holds it against the arena's own count.
 import { attentionScratchBytes, gemmScratchBytes, layerNormScratchBytes } from '../wasm/scratch-bytes.ts'
 import { BYTES_PER_F32 } from './activations.ts'
+import type { DotKind } from '../wasm/kernels.ts'
+import type { LinearScheme } from '../wasm/schemes.ts'
 import type { EncoderConfig, ImageConfig } from './config.ts'
-import type { FlavaImageEncoder } from './image-encoder.ts'
-import type { FlavaTextEncoder } from './text-encoder.ts'
+import type { ModelManifest } from './manifest.ts'
+import { imageLinears, textLinears } from './package-layout.ts'
 
 /** Rows are quantized in blocks of 4. */
 const ROW_BLOCK = 4
 /** The arena aligns to 16; a pass holds a few dozen pieces at once. */
 const ALIGNMENT_SLACK_BYTES = 1024
 
+/** What decides how much a pass of one encoder takes. */
+export interface PassKind {
+  config: EncoderConfig | ImageConfig
+  /** Those of all its Linears but the projection. */
+  schemes: readonly LinearScheme[]
+  projection: LinearScheme
+  dotKind: DotKind
+}
+
+/** The passes of a package's encoder on kernels with this dot product; its tensors need not be loaded. */
+export function passKindOf(manifest: ModelManifest, encoder: 'text' | 'image', dotKind: DotKind): PassKind {
+  const names = [...(encoder === 'text' ? textLinears(manifest) : imageLinears(manifest)).keys()]
+  // The manifest has a scheme for each name, and the projection comes last.
+  const schemes = names.flatMap((name) => manifest.schemes.linears[name] ?? [])
+  return {
+    config: manifest[encoder],
+    schemes: [...new Set(schemes.slice(0, -1))],
+    projection: schemes.at(-1) ?? 'w8',
+    dotKind,
+  }
+}
+
 /**
  * @param numTokens of all sequences of the pass
  * @param longest tokens of its longest sequence
  */
-export function passBytes(encoder: FlavaTextEncoder | FlavaImageEncoder, numTokens: number, longest: number): number {
-  const { config, stack, kernels } = encoder
-  const gemmBytes = gemmBytesOf(encoder)
+export function passBytes(
+  { config, schemes, projection, dotKind }: PassKind,
+  numTokens: number,
+  longest: number,
+): number {
+  const gemmBytes: GemmBytes = (numRows, k) =>
+    Math.max(...schemes.map((scheme) => gemmScratchBytes(scheme, numRows, k, dotKind)))
   const statesBytes = f32Bytes(numTokens, config.hiddenSize)
   const stages = [
     attentionBytes(config, numTokens, longest, gemmBytes),
@@ -25,7 +53,7 @@ export function passBytes(encoder: FlavaTextEncoder | FlavaImageEncoder, numToke
     // A normed copy of all states, or token 0 of each sequence gathered, normed, quantized in two terms and projected.
     statesBytes +
       rowsBytes(numTokens, config.hiddenSize) +
-      gemmScratchBytes(stack.projection.scheme, 2 * numTokens, config.hiddenSize, kernels.dotKind),
+      gemmScratchBytes(projection, 2 * numTokens, config.hiddenSize, dotKind),
     'patchSize' in config ? patchBytes(config, numTokens, gemmBytes) : 0,
   ]
   // The last block keeps token 0 of each sequence beside the states.
@@ -33,22 +61,8 @@ export function passBytes(encoder: FlavaTextEncoder | FlavaImageEncoder, numToke
   return Math.ceil(statesBytes + gatheredBytes) + Math.max(...stages) + ALIGNMENT_SLACK_BYTES
 }
 
-/** The most scratch that a scheme of the blocks takes for rows of k values. */
+/** The most scratch that a scheme of the encoder takes for rows of k values. */
 type GemmBytes = (numRows: number, k: number) => number
-
-function gemmBytesOf({ kernels, embeddings, stack }: FlavaTextEncoder | FlavaImageEncoder): GemmBytes {
-  const linears = stack.blocks.flatMap(({ attention, feedForward }) => [
-    attention.query,
-    attention.key,
-    attention.value,
-    attention.outputDense,
-    feedForward.intermediateDense,
-    feedForward.outputDense,
-  ])
-  if ('patchProjection' in embeddings) linears.push(embeddings.patchProjection)
-  const schemes = [...new Set(linears.map(({ scheme }) => scheme))]
-  return (numRows, k) => Math.max(...schemes.map((scheme) => gemmScratchBytes(scheme, numRows, k, kernels.dotKind)))
-}
 
 function attentionBytes(
   { hiddenSize, headDim }: EncoderConfig,

@@ -12,6 +12,8 @@ import type { EncodedItem, EncoderOutput } from './encoder-output.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { CreateDigest } from './package-file.ts'
 import { WORD_EMBEDDINGS } from './package-layout.ts'
+import { passKindOf } from './pass-memory.ts'
+import type { PassKind } from './pass-memory.ts'
 import { alwaysWanted, loadTensors } from './weights.ts'
 import type { EmbeddingWeights, IsWanted, LayerNormWeights, TensorTable, WeightFootprint } from './weights.ts'
 
@@ -24,6 +26,7 @@ export interface TokenSequence {
 export interface FlavaTextEncoder {
   kernels: Kernels
   config: TextConfig
+  pass: PassKind
   footprint: WeightFootprint
   embeddings: TextEmbeddings
   stack: EncoderStack
@@ -52,6 +55,7 @@ export async function loadTextEncoder(
   return {
     kernels,
     config: manifest.text,
+    pass: passKindOf(manifest, 'text', kernels.dotKind),
     footprint: tensors.footprint,
     embeddings: textEmbeddings(tensors),
     stack: encoderStack(tensors, 'text_model', 'text_projection', manifest.text),

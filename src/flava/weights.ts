@@ -1,7 +1,7 @@
 // Moves the tensors of one encoder from a stream into linear memory, and vouches for them: names, shapes, length, sha256.
 // Tensor bytes are kept as they are in the file, so nothing is ever held twice.
 import { ModelContentError, ModelPackageError, ModelTooLargeError, ModelUnavailableError } from '../errors.ts'
-import type { Kernels, PackedWeight } from '../wasm/kernels.ts'
+import type { DotKind, Kernels, PackedWeight } from '../wasm/kernels.ts'
 import { storedBytes } from '../wasm/schemes.ts'
 import type { EmbeddingScheme, StoredTensor } from '../wasm/schemes.ts'
 import type { ModelManifest } from './manifest.ts'
@@ -9,7 +9,7 @@ import { readVerified } from './package-file.ts'
 import type { CreateDigest } from './package-file.ts'
 import { imageLinears, imageTensors, textLinears, textTensors } from './package-layout.ts'
 import type { LinearShape, TensorSpecs } from './package-layout.ts'
-import { passBytes } from './pass-memory.ts'
+import { passBytes, passKindOf } from './pass-memory.ts'
 import { createSafetensorsParser } from './safetensors.ts'
 import type { SafetensorsHeader } from './safetensors.ts'
 
@@ -113,7 +113,7 @@ async function copyTensors(
   const parser = createSafetensorsParser(file.name, {
     onHeader(header) {
       checkHeader(file.name, header, specs)
-      placed = placeTensors(kernels, file.name, specs, longestPass(manifest, encoder))
+      placed = placeTensors(kernels, file.name, specs, longestPass(manifest, encoder, kernels.dotKind))
     },
     onBytes({ name }, offsetBytes, bytes) {
       const ptr = placed.pointers.get(name)
@@ -140,9 +140,9 @@ interface PassRoom {
 }
 
 /** What the longest input takes when it comes alone: no pass is smaller. */
-function longestPass({ text, image, maxTextLength }: ModelManifest, encoder: EncoderName): PassRoom {
-  const tokens = encoder === 'text' ? maxTextLength : image.numPatches + 1
-  return { tokens, bytes: passBytes(encoder === 'text' ? text : image, tokens, tokens) }
+function longestPass(manifest: ModelManifest, encoder: EncoderName, dotKind: DotKind): PassRoom {
+  const tokens = encoder === 'text' ? manifest.maxTextLength : manifest.image.numPatches + 1
+  return { tokens, bytes: passBytes(passKindOf(manifest, encoder, dotKind), tokens, tokens) }
 }
 
 /** One allocation for all, so that memory grows once. */

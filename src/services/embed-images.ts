@@ -24,7 +24,7 @@ export function embedImages({ manifest, encoder }: ImageModel, request: EmbedIma
   }
   const lengths = Array.from({ length: request.count }, () => imageTokens(manifest))
   const budget = passBudget(encoder.kernels.arena.freeBytes)
-  const fits = (numTokens: number, longest: number) => passBytes(encoder, numTokens, longest) <= budget
+  const fits = (numTokens: number, longest: number) => passBytes(encoder.pass, numTokens, longest) <= budget
   const encoded = splitPasses(lengths, fits).flatMap(([first, end]) => {
     const rgb = request.rgb.subarray(first * pictureBytes, end * pictureBytes)
     return encodeImage(encoder, normalizePixels(rgb, end - first, size, mean, std), end - first, request.output)

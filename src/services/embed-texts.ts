@@ -29,7 +29,7 @@ export function embedTexts(model: TextModel, request: EmbedTextsRequest): EmbedT
   })
   const lengths = tokenized.map(({ inputIds }) => inputIds.length)
   const budget = passBudget(encoder.kernels.arena.freeBytes)
-  const fits = (numTokens: number, longest: number) => passBytes(encoder, numTokens, longest) <= budget
+  const fits = (numTokens: number, longest: number) => passBytes(encoder.pass, numTokens, longest) <= budget
   const encoded = splitPasses(lengths, fits).flatMap(([first, end]) =>
     encodeText(encoder, tokenized.slice(first, end), request.output),
   )

@@ -51,7 +51,7 @@ test.each(CASES)('%s: texts of %j tokens take no more than the bound, whatever c
     encodeText(encoder, sequences(lengths), output)
     const bytes = encoder.kernels.arena.highWaterBytes - before
     const tokens = lengths.reduce((sum, length) => sum + length, 0)
-    const bound = passBytes(encoder, tokens, Math.max(...lengths))
+    const bound = passBytes(encoder.pass, tokens, Math.max(...lengths))
     expect(bytes).toBeLessThanOrEqual(bound)
     // Of a few tokens, the kernels' scratch is most.
     expect(tokens < 24 || bound / bytes < MAX_EXCESS).toBe(true)
@@ -62,7 +62,7 @@ test.each([1, 2, 5])('%i pictures take no more than the bound', (count) => {
   const before = image.kernels.arena.usedBytes
   encodeImage(image, new Float32Array(count * 3 * 12 * 12), count, 'hidden')
   const bytes = image.kernels.arena.highWaterBytes - before
-  expect(bytes).toBeLessThanOrEqual(passBytes(image, count * 10, 10))
+  expect(bytes).toBeLessThanOrEqual(passBytes(image.pass, count * 10, 10))
 })
 
 test('passes that are split by the bound fit a memory that all texts at once do not', async () => {
@@ -73,7 +73,7 @@ test('passes that are split by the bound fit a memory that all texts at once do 
   expect(() => encodeText(encoder, sequences(lengths), 'hidden')).toThrow(
     expect.objectContaining({ code: 'out_of_memory' }),
   )
-  const passes = splitPasses(lengths, (tokens, longest) => passBytes(encoder, tokens, longest) <= freeBytes)
+  const passes = splitPasses(lengths, (tokens, longest) => passBytes(encoder.pass, tokens, longest) <= freeBytes)
   expect(passes.length).toBeGreaterThan(1)
   const split = passes.flatMap(([first, end]) => encodeText(encoder, sequences(lengths.slice(first, end)), 'hidden'))
   expect(split).toHaveLength(lengths.length)
