@@ -5,6 +5,7 @@ import type { BrokerSettings } from '../platform/broker/store.ts'
 export interface BrokerVars {
   API_KEYS?: string
   JOB_RETENTION_DAYS?: string
+  INTERACTIVE_RETENTION_HOURS?: string
   IDEMPOTENCY_RETENTION_HOURS?: string
   JOB_RESEND_SECONDS?: string
   TRASH_DELAY_SECONDS?: string
@@ -18,6 +19,7 @@ const WORKER_GONE_MS = 60_000
 export function readBrokerSettings(vars: BrokerVars): BrokerSettings {
   return {
     jobRetentionMs: positive(vars.JOB_RETENTION_DAYS, 30) * DAY_MS,
+    interactiveRetentionMs: positive(vars.INTERACTIVE_RETENTION_HOURS, 24) * HOUR_MS,
     idempotencyRetentionMs: positive(vars.IDEMPOTENCY_RETENTION_HOURS, 24) * HOUR_MS,
     idempotencyLockMs: IDEMPOTENCY_LOCK_MS,
     resendAfterMs: positive(vars.JOB_RESEND_SECONDS, 30) * SECOND_MS,

@@ -113,9 +113,9 @@ function ledger({ store, known, news }: BrokerParts): JobLedger {
     async waitForEnd(project, id, waitMs) {
       const untilMs = store.now() + Math.min(waitMs, MAX_WAIT_MS)
       for (;;) {
-        const job = read(project, id)
+        const { state } = jobOf(store, project, id)
         const leftMs = untilMs - store.now()
-        if (isTerminal(job.state) || leftMs <= 0) return job
+        if (isTerminal(state) || leftMs <= 0) return read(project, id)
         await news.wait(id, leftMs)
       }
     },

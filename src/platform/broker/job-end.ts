@@ -1,7 +1,7 @@
 // Ends a job: the one place that writes a terminal state, with everything that belongs to it in the same transaction.
 
 import type { JobError } from '../../jobs/worker-protocol.ts'
-import { outputPrefix } from '../../jobs/object-keys.ts'
+import { inputKey, outputPrefix } from '../../jobs/object-keys.ts'
 import { sourcesOf, targetOf, type JobMove } from '../../jobs/states.ts'
 import { dropCheckpointObjects } from './checkpoint-rows.ts'
 import { countEnd } from './end-counts.ts'
@@ -35,7 +35,7 @@ export function endJob(store: BrokerStore, id: string, end: JobEnd): JobRow | un
        run_ms = run_ms + CASE state WHEN 'running' THEN ? - started_ms ELSE 0 END,
        wait_ms = wait_ms + CASE WHEN state IN ('stored', 'queued') THEN ? - ready_ms ELSE 0 END,
        error = CASE WHEN ? THEN ? ELSE error END,
-       result = ?, outputs = ?, tokens = tokens + ?, images = images + ?
+       input = CASE WHEN ? THEN NULL ELSE input END, result = ?, outputs = ?, tokens = tokens + ?, images = images + ?
      WHERE id = ? AND state IN (${quoted(sourcesOf(move))}) ${lease === undefined ? '' : 'AND worker = ? AND fence = ?'}
      RETURNING *`,
     targetOf(move),
@@ -44,6 +44,8 @@ export function endJob(store: BrokerStore, id: string, end: JobEnd): JobRow | un
     now,
     error === undefined ? 0 : 1,
     error === undefined || error === null ? null : JSON.stringify(error),
+    // Nobody asks for it again: what succeeded is not tried again, and inputs are most of what a row weighs.
+    move === 'complete' ? 1 : 0,
     result?.json ?? null,
     result?.outputs ?? '[]',
     result?.tokens ?? 0,
@@ -60,10 +62,10 @@ export function endJob(store: BrokerStore, id: string, end: JobEnd): JobRow | un
   return row
 }
 
-/** What lost leases wrote, and checkpoints: a job that succeeded is not tried again. */
-function dropWhatIsNoResult(store: BrokerStore, { id, fence, outputs }: JobRow): void {
+/** What lost leases wrote, checkpoints, its own input: a job that succeeded is not tried again. */
+function dropWhatIsNoResult(store: BrokerStore, { id, fence, outputs, input_object }: JobRow): void {
   const kept = new Set(readJson<{ key: string }[]>(outputs).map(({ key }) => key))
   dropCheckpointObjects(store, id, kept)
   const lost = Array.from({ length: fence - 1 }, (_, index) => outputPrefix(id, index + 1))
-  discard(store, lost)
+  discard(store, input_object === null ? lost : [inputKey(id), ...lost])
 }

@@ -2,8 +2,10 @@
 
 /** How long things are kept, and how soon they are missed. */
 export interface BrokerSettings {
-  /** Ended jobs with their events and checkpoints. */
+  /** Ended batches and fine-tuning jobs with their events and checkpoints. */
   jobRetentionMs: number
+  /** Ended interactive jobs: many, each asked for once, soon after its end. */
+  interactiveRetentionMs: number
   /** Finished idempotency keys. */
   idempotencyRetentionMs: number
   /** A request that began under a key and was not heard of for this long has broken off. */
