@@ -32,12 +32,12 @@ const OPTIONS = { idempotencyKey: null, gpuSecondsBudget: null }
 
 /** A job that was brought into a state the way jobs get there. */
 async function jobIn(state: JobState): Promise<string> {
-  const job = newJob()
+  const deadlineMs = state === 'expired' ? (await running.clock()) + 60_000 : null
+  const job = newJob('batch', { deadlineMs })
   await broker.submit(job, OPTIONS)
   if (state === 'stored') return job.id
   if (state === 'expired') {
-    await running.rows(`UPDATE jobs SET deadline_ms = ${await running.clock()} WHERE id = '${job.id}'`)
-    await running.advance(1)
+    await running.advance(60_001)
     return job.id
   }
   await broker.markQueued([job.id])
@@ -242,5 +242,9 @@ test('a job that its deadline or its owner ended can be tried again, with all at
   const after = await broker.retry(PROJECT, id)
   expect(after).toMatchObject({ state: 'queued', attempt: 0, error: null, endedAtMs: null })
   expect(after.deadlineMs).toBeGreaterThan(before.deadlineMs ?? Infinity)
+  await running.advance(60_001)
+  const now = await running.clock()
+  const { deadlineMs } = await broker.retry(PROJECT, id)
+  expect(Math.abs((deadlineMs ?? 0) - now - 60_000)).toBeLessThan(10_000)
   await broker.cancel(PROJECT, id)
 })

@@ -74,7 +74,7 @@ export function retryJob(store: BrokerStore, project: string, id: string): void 
     `UPDATE jobs SET
        state = ?, ready_ms = ?, not_before_ms = 0, ended_ms = NULL, attempt = 0, run_ms = 0, wait_ms = 0, error = NULL,
        is_cancel_requested = 0, is_pause_requested = 0, progress = NULL,
-       deadline_ms = CASE WHEN deadline_ms IS NULL THEN NULL ELSE ? + deadline_ms - created_ms END
+       deadline_ms = ? + window_ms
      WHERE id = ? AND state IN (${quoted(sourcesOf('retry'))})`,
     targetOf('retry'),
     now,

@@ -96,6 +96,7 @@ export function insertJob(store: BrokerStore, job: NewJob): void {
     max_runtime_ms: Math.round(job.maxRuntimeSeconds * 1000),
     max_attempts: maxAttemptsOf(job.kind),
     deadline_ms: job.deadlineMs,
+    window_ms: job.deadlineMs === null ? null : job.deadlineMs - now,
     created_ms: now,
     ready_ms: now,
     resend_ms: state === 'stored' ? now + store.settings.resendAfterMs : null,

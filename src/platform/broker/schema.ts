@@ -22,6 +22,8 @@ const MIGRATIONS: readonly string[] = [
     max_runtime_ms INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
     deadline_ms INTEGER,
+    -- From creation to deadline, for a retry to have as much time again.
+    window_ms INTEGER,
     created_ms INTEGER NOT NULL,
     ready_ms INTEGER NOT NULL,
     not_before_ms INTEGER NOT NULL DEFAULT 0,
