@@ -79,7 +79,7 @@ test('a job whose Queue message was lost is sent again until it comes, and no ot
 test('a database of the first release is migrated, and the jobs in flight in it go on', async () => {
   await running.restartWith(OLD_DATABASE)
   const [{ version } = {}] = await running.rows('SELECT version FROM schema_version')
-  expect(version).toBe(2)
+  expect(version).toBe(3)
   const [stored, queued] = ['batch_00000000000000000000a001', 'batch_00000000000000000000a002']
   const [training, done] = ['ftjob-00000000000000000000a003', 'job_00000000000000000000a004']
   expect(await broker.get(PROJECT, done)).toMatchObject({ state: 'succeeded', result: { scores: [0.5] } })

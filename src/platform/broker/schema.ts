@@ -22,8 +22,6 @@ const MIGRATIONS: readonly string[] = [
     max_runtime_ms INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
     deadline_ms INTEGER,
-    -- From creation to deadline, for a retry to have as much time again.
-    window_ms INTEGER,
     created_ms INTEGER NOT NULL,
     ready_ms INTEGER NOT NULL,
     not_before_ms INTEGER NOT NULL DEFAULT 0,
@@ -237,6 +235,11 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX webhook_outbox_next ON webhook_outbox (next_ms);
   CREATE INDEX webhook_outbox_of_endpoint ON webhook_outbox (endpoint);
+  `,
+  `
+  -- From creation to deadline, for a retry to have as much time again.
+  ALTER TABLE jobs ADD COLUMN window_ms INTEGER;
+  UPDATE jobs SET window_ms = deadline_ms - created_ms;
   `,
 ]
 
