@@ -8,8 +8,8 @@ import { HEADS, JOB_KINDS } from './kinds.ts'
 export const CONTRACT_VERSION = 1
 export const CONTRACT_HEADER = 'x-flava-contract'
 
-export const MAX_LEASED_JOBS = 32
-export const [MIN_LEASE_MS, MAX_LEASE_MS] = [1_000, 600_000] as const
+const MAX_LEASED_JOBS = 32
+const [MIN_LEASE_MS, MAX_LEASE_MS] = [1_000, 600_000] as const
 /** A held request occupies a waiter; a worker asks again at once. */
 export const MAX_WAIT_MS = 25_000
 /** A result that is longer travels as an output object named `result.json`. */
@@ -28,7 +28,7 @@ export const ObjectSchema = z.object({ name: ObjectNameSchema, bytes, sha256 }).
   description: 'One object of a job: what it is called within the job, its length and the hash that must hold.',
 })
 
-export const WorkerModelSchema = z.object({
+const WorkerModelSchema = z.object({
   id: z.string().min(1).max(256),
   heads: z.array(z.enum(HEADS)).meta({ description: 'Parts of the checkpoint that were trained.' }),
   is_loaded: z.boolean(),
