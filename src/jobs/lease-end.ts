@@ -14,21 +14,28 @@ export interface LeaseEndFacts {
   isPauseRequested: boolean
   /** Whether the job may run any longer at all. */
   hasRuntimeLeft: boolean
+  /** Whether this lease left a checkpoint beyond the one that it began with. */
+  hasAdvanced: boolean
 }
 
 export interface AfterLease {
   move: Extract<JobMove, 'release' | 'exhaust' | 'fail' | 'cancel' | 'pause'>
-  /** Whether the attempt is used up. */
-  countsAttempt: boolean
+  /** Attempts in a row that came no further, this one included where it counts. */
+  attempts: number
+  /** Whether the next attempt waits a while. */
+  backsOff: boolean
 }
 
 export function afterLease(end: LeaseEnd, facts: LeaseEndFacts): AfterLease {
+  const isUsedUp = isAttemptUsedUp(end)
+  // Days of training outlive any number of machines, as long as each brings them further.
+  const attempts = facts.hasAdvanced ? 0 : isUsedUp ? facts.attempt : facts.attempt - 1
+  const moved = (move: AfterLease['move']): AfterLease => ({ move, attempts, backsOff: isUsedUp && move === 'release' })
   // Its owner wants no more of it, however this attempt went.
-  if (facts.isCancelRequested) return { move: 'cancel', countsAttempt: true }
-  if (end === 'failed' || !facts.hasRuntimeLeft) return { move: 'fail', countsAttempt: true }
-  const countsAttempt = isAttemptUsedUp(end)
-  if (countsAttempt && facts.attempt >= facts.maxAttempts) return { move: 'exhaust', countsAttempt }
-  return { move: facts.isPauseRequested ? 'pause' : 'release', countsAttempt }
+  if (facts.isCancelRequested) return moved('cancel')
+  if (end === 'failed' || !facts.hasRuntimeLeft) return moved('fail')
+  if (attempts >= facts.maxAttempts) return moved('exhaust')
+  return moved(facts.isPauseRequested ? 'pause' : 'release')
 }
 
 function isAttemptUsedUp(end: LeaseEnd): boolean {

@@ -17,7 +17,7 @@ test('60 mixed jobs over 2 workers, killed at random, with the gateway killed on
     workers: 2,
     seed: 1,
     limitMs: 150_000,
-    killEveryMs: [6_000, 10_000],
+    killEveryMs: [2_000, 5_000],
     restarts: 1,
   })
   expect(tally).toMatchObject({ jobs: 60, terminal: 60, lost: 0, double: 0, wrong: [] })

@@ -29,8 +29,8 @@ try {
     workers: Number(values.workers),
     seed: Number(values.seed),
     limitMs: LIMIT_MS,
-    killEveryMs: [8_000, 20_000],
-    restarts: 2,
+    killEveryMs: [2_000, 5_000],
+    restarts: 3,
     onProgress: (done) => bar.update(done),
   })
   bar.stop()

@@ -11,6 +11,7 @@ const FRESH: LeaseEndFacts = {
   isCancelRequested: false,
   isPauseRequested: false,
   hasRuntimeLeft: true,
+  hasAdvanced: false,
 }
 const LAST = { ...FRESH, attempt: 3 }
 const booleans = [false, true]
@@ -43,24 +44,35 @@ test('a job that has no time left fails, unless it was cancelled', () => {
 })
 
 test('what the worker refuses is not tried again', () => {
-  expect(afterLease('failed', FRESH)).toEqual({ move: 'fail', countsAttempt: true })
+  expect(afterLease('failed', FRESH)).toEqual({ move: 'fail', attempts: 1, backsOff: false })
 })
 
 describe.each(['retry', 'expired', 'cancelled'] as const)('a lease that ends by %s', (end) => {
   test('uses up an attempt, and the last one kills the job', () => {
-    expect(afterLease(end, FRESH)).toEqual({ move: 'release', countsAttempt: true })
-    expect(afterLease(end, LAST)).toEqual({ move: 'exhaust', countsAttempt: true })
+    expect(afterLease(end, FRESH)).toEqual({ move: 'release', attempts: 1, backsOff: true })
+    expect(afterLease(end, LAST)).toEqual({ move: 'exhaust', attempts: 3, backsOff: false })
+  })
+  test('starts the count anew where it came further, and the next one waits all the same', () => {
+    expect(afterLease(end, { ...LAST, hasAdvanced: true })).toEqual({ move: 'release', attempts: 0, backsOff: true })
   })
   test('pauses the job where that was asked for', () => {
-    expect(afterLease(end, { ...FRESH, isPauseRequested: true })).toEqual({ move: 'pause', countsAttempt: true })
+    expect(afterLease(end, { ...FRESH, isPauseRequested: true })).toEqual({
+      move: 'pause',
+      attempts: 1,
+      backsOff: false,
+    })
     expect(afterLease(end, { ...LAST, isPauseRequested: true }).move).toBe('exhaust')
   })
 })
 
 describe.each(['handed_back', 'paused'] as const)('a lease that ends by %s', (end) => {
   test('uses up no attempt, not even the last', () => {
-    expect(afterLease(end, FRESH)).toEqual({ move: 'release', countsAttempt: false })
-    expect(afterLease(end, LAST)).toEqual({ move: 'release', countsAttempt: false })
-    expect(afterLease(end, { ...LAST, isPauseRequested: true })).toEqual({ move: 'pause', countsAttempt: false })
+    expect(afterLease(end, FRESH)).toEqual({ move: 'release', attempts: 0, backsOff: false })
+    expect(afterLease(end, LAST)).toEqual({ move: 'release', attempts: 2, backsOff: false })
+    expect(afterLease(end, { ...LAST, isPauseRequested: true })).toEqual({
+      move: 'pause',
+      attempts: 2,
+      backsOff: false,
+    })
   })
 })

@@ -179,6 +179,24 @@ test('a job that is handed back loses no attempt and is ready at once', async ()
   await complete(broker, 'a', await leaseOne(broker, 'a'))
 })
 
+test('a job that comes further in every lease outlives any number of workers; one that stands still does not', async () => {
+  const id = await queueJob(broker, newJob('batch', { maxRuntimeSeconds: 86_400 }))
+  const dieAt = async (step: number | null) => {
+    const held = await leaseOne(broker, 'a')
+    const objects = [{ name: 'state', bytes: 3, sha256: 'c'.repeat(64) }]
+    if (step !== null) await beat(broker, 'a', held, { sequence: 1, checkpoint: { step, objects, metrics: {} } })
+    await running.advance(120_000)
+    const { state } = await broker.get(PROJECT, id)
+    // Past the pause before the next attempt.
+    await running.advance(300_000)
+    return state
+  }
+  for (let step = 1; step <= 8; step += 1) expect(await dieAt(step)).toBe('queued')
+  // The checkpoint that was there already is no progress.
+  for (const step of [8, null, 8, null]) expect(await dieAt(step)).toBe('queued')
+  expect(await dieAt(null)).toBe('dead')
+})
+
 test('a refused job has failed at the first attempt', async () => {
   const id = await queueJob(broker)
   expect(await fail(broker, 'a', await leaseOne(broker, 'a'), { outcome: 'failed' })).toEqual({ state: 'failed' })

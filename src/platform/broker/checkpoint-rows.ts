@@ -61,6 +61,19 @@ export function resumeCheckpoint(
   }
 }
 
+/** Whether a lease left a checkpoint beyond all that earlier leases left. */
+export function hasAdvanced(store: BrokerStore, job: string, fence: number): boolean {
+  const last = firstRow<{ own: number | null; earlier: number | null }>(
+    store,
+    `SELECT max(step) FILTER (WHERE fence = ?) own, max(step) FILTER (WHERE fence < ?) earlier
+     FROM checkpoints WHERE job = ?`,
+    fence,
+    fence,
+    job,
+  )
+  return last !== undefined && last.own !== null && last.own > (last.earlier ?? -1)
+}
+
 /** Gives up the objects of every checkpoint of a job; those that its outputs name stay. */
 export function dropCheckpointObjects(store: BrokerStore, job: string, kept: ReadonlySet<string>): void {
   dropObjects(store, resumableRows(store, job), kept)

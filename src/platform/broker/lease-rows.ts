@@ -9,7 +9,7 @@ import type { Holder, WorkerToken } from '../../jobs/ports.ts'
 import { afterLease, type LeaseEnd } from '../../jobs/lease-end.ts'
 import { sourcesOf, targetOf, type JobState } from '../../jobs/states.ts'
 import type { JobError, JobObject, Lease, LeaseRequest } from '../../jobs/worker-protocol.ts'
-import { resumeCheckpoint } from './checkpoint-rows.ts'
+import { hasAdvanced, resumeCheckpoint } from './checkpoint-rows.ts'
 import { addStateEvent } from './event-rows.ts'
 import { endJob } from './job-end.ts'
 import { modelOf, objectsOf, type JobRow } from './job-rows.ts'
@@ -148,12 +148,13 @@ export function endLease(store: BrokerStore, row: JobRow, end: LeaseEnd, error: 
   const now = store.now()
   const runMs = row.run_ms + now - (row.started_ms ?? now)
   const hasRuntimeLeft = runMs < row.max_runtime_ms
-  const { move, countsAttempt } = afterLease(end, {
+  const { move, attempts, backsOff } = afterLease(end, {
     attempt: row.attempt,
     maxAttempts: row.max_attempts,
     isCancelRequested: row.is_cancel_requested === 1,
     isPauseRequested: row.is_pause_requested === 1,
     hasRuntimeLeft,
+    hasAdvanced: hasAdvanced(store, row.id, row.fence),
   })
   if (move !== 'release' && move !== 'pause') {
     const lease = { worker: row.worker ?? '', fence: row.fence }
@@ -162,17 +163,16 @@ export function endLease(store: BrokerStore, row: JobRow, end: LeaseEnd, error: 
     const message = move === 'cancel' ? 'The job was cancelled.' : messageOf(move, kept, row)
     return endJob(store, row.id, { move, message, lease, ...(kept === null ? {} : { error: kept }) })?.state
   }
-  const notBeforeMs =
-    countsAttempt && move === 'release' ? now + backoffMs(row.attempt, JOB_BACKOFF, store.random()) : now
+  const notBeforeMs = backsOff ? now + backoffMs(attempts, JOB_BACKOFF, store.random()) : now
   const moved = firstRow<{ state: JobState }>(
     store,
     `UPDATE jobs SET
-       state = ?, attempt = attempt - ?, run_ms = ?, ready_ms = ?, not_before_ms = ?, error = coalesce(?, error),
+       state = ?, attempt = ?, run_ms = ?, ready_ms = ?, not_before_ms = ?, error = coalesce(?, error),
        is_pause_requested = 0, lease_until_ms = NULL, run_until_ms = NULL
      WHERE id = ? AND worker = ? AND fence = ? AND state IN (${quoted(sourcesOf(move))})
      RETURNING state`,
     targetOf(move),
-    countsAttempt ? 0 : 1,
+    attempts,
     runMs,
     now,
     notBeforeMs,
