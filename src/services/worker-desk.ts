@@ -140,14 +140,27 @@ export async function completeJob(
   return broker.complete({ ...request, result: inline === null ? null : result }, token.id, files, model)
 }
 
-/** @throws StaleLeaseError, OutputMismatchError */
+/**
+ * Ends a lease without a result. A checkpoint that is not what the worker says is left out: refusing the end for it would keep
+ * a job running that its worker has let go of.
+ * @throws StaleLeaseError
+ */
 export async function failJob(
-  deps: Pick<JobDependencies, 'broker' | 'objects'>,
+  deps: Pick<JobDependencies, 'broker' | 'objects' | 'log'>,
   token: WorkerToken,
   request: FailRequest,
 ): Promise<{ state: JobState }> {
-  if (request.checkpoint !== null) await verifyCheckpoint(deps, holderOf(request, token), request.checkpoint)
-  return deps.broker.fail(request, token.id)
+  const { job, fence, checkpoint } = request
+  if (checkpoint === null) return deps.broker.fail(request, token.id)
+  try {
+    await verifyCheckpoint(deps, holderOf(request, token), checkpoint)
+    return await deps.broker.fail(request, token.id)
+  } catch (error) {
+    if (!(error instanceof OutputMismatchError)) throw error
+    const { step } = checkpoint
+    deps.log(JSON.stringify({ event: 'checkpoint_refused', job, fence, step, error: error.message }))
+    return deps.broker.fail({ ...request, checkpoint: null }, token.id)
+  }
 }
 
 /**

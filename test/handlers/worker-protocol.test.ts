@@ -177,6 +177,28 @@ describe('a checkpoint', () => {
     expect(next).toMatchObject({ job: lease.job, fence: lease.fence + 1, resume: { step: 10, objects } })
   })
 
+  test.for(['handed_back', 'paused', 'cancelled', 'failed', 'retry'] as const)(
+    'that does not lie below this lease does not keep a lease from ending as %s',
+    async (outcome) => {
+      const id = await bench.submit('fine_tuning')
+      const first = bench.worker()
+      const before = await first.leaseOne()
+      const objects = await first.write(before, { 'checkpoint/10.pt': 'state' })
+      await first.fail(before, 'handed_back', { checkpoint: { step: 10, objects, metrics: {} } })
+      const holder = bench.worker()
+      const resumed = await holder.leaseOne()
+      expect(resumed).toMatchObject({ job: id, resume: { step: 10 } })
+      if (outcome === 'cancelled') await bench.broker.cancel('one', id)
+      if (outcome === 'paused') await bench.broker.pause('one', id)
+      // What it was resumed from is told again, under a lease that never wrote it.
+      const { state } = await holder.fail(resumed, outcome, { checkpoint: resumed.resume, gpu_seconds: 7 })
+      expect(state).toBe(outcome === 'handed_back' || outcome === 'retry' ? 'queued' : outcome)
+      expect(await bench.broker.get('one', id)).toMatchObject({ state, usage: { gpuSeconds: 7 } })
+      const page = { after: undefined, limit: 10, order: 'asc' as const }
+      expect((await bench.broker.listCheckpoints('one', id, page)).data).toHaveLength(1)
+    },
+  )
+
   test('of a job that is not held is not looked at', async () => {
     await bench.submit('fine_tuning')
     const holder = bench.worker()
