@@ -11,7 +11,7 @@ import * as files from './file-rows.ts'
 import * as idempotency from './idempotency-rows.ts'
 import { cancelJob, pauseJob, resumeJob, retryJob } from './job-moves.ts'
 import { insertJob, jobOf, markQueued, pageOfJobs, takeUnqueued, toRecord, type JobRow } from './job-rows.ts'
-import { heldJob, readsOf, takeLeases } from './lease-rows.ts'
+import { heldJob, isKeptAlone, readsOf, takeLeases } from './lease-rows.ts'
 import type { LeaseWaiters } from './lease-waiters.ts'
 import { readMetrics } from './metric-rows.ts'
 import * as models from './model-rows.ts'
@@ -24,6 +24,9 @@ import type { Waiters } from './waiters.ts'
 import { beatJobs, completedJob, completeJob, failJob, staleLease } from './worker-calls.ts'
 import * as workers from './worker-rows.ts'
 import * as webhooks from './webhook-rows.ts'
+
+/** How soon a worker that is kept for one job is looked at again: nobody offers it the jobs that wait for that to end. */
+const KEPT_ALONE_MS = 250
 
 export interface BrokerParts {
   store: BrokerStore
@@ -154,7 +157,8 @@ function leaseDesk({ store, known, idle }: BrokerParts): LeaseDesk {
         })
         const leftMs = untilMs - store.now()
         if (leases.length > 0 || leftMs <= 0) return leases
-        await idle.wait(request.worker, token.kinds, Math.min(leftMs, untilNextReady(store)))
+        const nextMs = isKeptAlone(store, request.worker.id) ? KEPT_ALONE_MS : untilNextReady(store)
+        await idle.wait(request.worker, token.kinds, Math.min(leftMs, nextMs))
       }
     },
     heartbeat: (request, tokenId) =>

@@ -21,11 +21,18 @@ const CANDIDATES = 64
 /** As if jobs whose model is loaded were older by this: they go first, and never for long at others' expense. */
 const LOADED_HEAD_START_MS = 2_000
 
+/**
+ * The worker that had the job last was not heard of again. Perhaps the job is what ended it, so it runs with no other
+ * interactive job beside it until it has ended or has failed by itself: else it would use up their attempts with its own.
+ */
+const SUSPICION = `coalesce(error ->> '$.code', '') = 'lease_expired'`
+const IS_SUSPECT = `(${SUSPICION}) is_suspect`
+
 const RUNTIME_ERROR = { code: 'max_runtime_exceeded', message: 'The job ran for as long as it may.' }
 
 /**
- * Gives the worker up to `max_jobs` interactive jobs, or one that takes long: whoever holds several of those would keep
- * all but one from other workers.
+ * Gives the worker up to `max_jobs` interactive jobs, one that is suspect, or one that takes long: whoever holds several of
+ * those would keep all but one from other workers.
  */
 export function takeLeases(store: BrokerStore, request: LeaseRequest, token: WorkerToken): Lease[] {
   const chosen = chooseJobs(store, request, token.kinds)
@@ -55,16 +62,20 @@ export function takeLeases(store: BrokerStore, request: LeaseRequest, token: Wor
   return leased.toSorted((a, b) => a.ordinal - b.ordinal).map((row) => toLease(store, row, request.lease_ms))
 }
 
+type Candidate = { id: string; kind: JobKind; is_suspect: number }
+
 function chooseJobs(
   store: BrokerStore,
   { worker, max_jobs }: LeaseRequest,
   allowed: readonly JobKind[] | null,
 ): string[] {
+  const held = heldInteractive(store, worker.id)
+  if (held.some((job) => job.is_suspect === 1)) return []
   const loaded = worker.models.filter((model) => model.is_loaded).map(({ id }) => id)
-  const candidates = rows<{ id: string; kind: JobKind; priority: number }>(
+  const candidates = rows<Candidate>(
     store,
-    `SELECT id, kind, priority FROM (
-       SELECT id, kind, priority, ordinal, created_ms, model_id FROM jobs
+    `SELECT id, kind, is_suspect FROM (
+       SELECT id, kind, priority, ordinal, created_ms, model_id, ${IS_SUSPECT} FROM jobs
        WHERE state = 'queued' AND not_before_ms <= ? AND min_memory_mib <= ?
          AND kind IN (SELECT value FROM json_each(?)) AND need IN (SELECT value FROM json_each(?))
        ORDER BY priority, ordinal LIMIT ?
@@ -81,8 +92,26 @@ function chooseJobs(
     LOADED_HEAD_START_MS,
     max_jobs,
   )
-  const interactive = candidates.filter(({ kind }) => isInteractive(kind))
-  return (interactive.length > 0 ? interactive : candidates.slice(0, 1)).map(({ id }) => id)
+  const [first] = candidates
+  if (first === undefined) return []
+  if (!isInteractive(first.kind)) return [first.id]
+  if (first.is_suspect === 1) return held.length === 0 ? [first.id] : []
+  return candidates.filter(({ kind, is_suspect }) => isInteractive(kind) && is_suspect === 0).map(({ id }) => id)
+}
+
+/** Whether the worker gets nothing for now that is not a matter of its abilities: a suspect runs alone, or is to. */
+export function isKeptAlone(store: BrokerStore, worker: string): boolean {
+  const held = heldInteractive(store, worker)
+  if (held.length === 0) return false
+  if (held.some((job) => job.is_suspect === 1)) return true
+  return (
+    firstRow(store, `SELECT id FROM jobs WHERE state = 'queued' AND priority = 0 AND ${SUSPICION} LIMIT 1`) !==
+    undefined
+  )
+}
+
+function heldInteractive(store: BrokerStore, worker: string): { is_suspect: number }[] {
+  return rows(store, `SELECT ${IS_SUSPECT} FROM jobs WHERE state = 'running' AND worker = ? AND priority = 0`, worker)
 }
 
 function toLease(store: BrokerStore, row: JobRow, leaseMs: number): Lease {
