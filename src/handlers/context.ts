@@ -60,6 +60,8 @@ export interface AppDependencies {
   randomHex: (digits: number) => string
   /** Takes one line, a JSON object. */
   log: (line: string) => void
+  /** A timer; milliseconds. */
+  wait: (ms: number) => Promise<void>
 }
 
 /** One method of one path. */

@@ -3,9 +3,9 @@
 import { Buffer } from 'node:buffer'
 import type { z } from 'zod'
 import { InvalidInputError, UnsupportedMediaTypeError } from '../errors.ts'
-import type { UsageCounts } from '../jobs/ports.ts'
 import { embed, type EmbedDependencies, type EmbeddedItem, type EmbedResult } from '../services/embed.ts'
 import type { EmbedItem, EmbedRequest } from '../services/embed-request.ts'
+import type { UsageMeter } from '../services/usage-meter.ts'
 import type { OutputDtype } from '../services/vector-formats.ts'
 import type { AppContext } from './context.ts'
 import { parseItems } from './embeddings-input.ts'
@@ -22,15 +22,8 @@ const JSON_BYTES_PER_VALUE = { float: 21, int8: 5, ubinary: 4 / 8 } satisfies Re
 const RAW_BYTES_PER_VALUE = { float: 4, int8: 1, ubinary: 1 / 8 } satisfies Record<OutputDtype, number>
 const BASE64_GROWTH = 4 / 3
 
-/**
- * @param count takes what was used, after the answer
- * @throws AppError for everything that is wrong with the request
- */
-export async function createEmbeddings(
-  c: AppContext,
-  deps: EmbedDependencies,
-  count: (project: string, counts: UsageCounts) => Promise<void>,
-): Promise<Response> {
+/** @throws AppError for everything that is wrong with the request */
+export async function createEmbeddings(c: AppContext, deps: EmbedDependencies, meter: UsageMeter): Promise<Response> {
   const { stages, facts, signal, requestId, trace } = c.var
   const { options, items } = await stages.measure('parse', () => parseRequest(c, deps.catalog.ids[0] ?? ''))
   const encodingFormat = options.encoding_format ?? 'float'
@@ -49,7 +42,7 @@ export async function createEmbeddings(
   const body = toResponse(request, result, encodingFormat)
   facts.tokens = body.usage.total_tokens
   const images = items.filter(({ kind }) => kind === 'image' || kind === 'imageUrl').length
-  c.executionCtx.waitUntil(count(c.var.project, { requests: 1, tokens: body.usage.total_tokens, images }))
+  c.executionCtx.waitUntil(meter.count(c.var.project, { requests: 1, tokens: body.usage.total_tokens, images }))
   c.header('x-flava-space', result.identity.space)
   c.header('x-flava-placement', `${result.placement.route}; ${result.placement.reason}`)
   return c.json(body)

@@ -2,7 +2,7 @@
 
 import { AppError } from '../errors.ts'
 import type { JobDependencies } from '../services/job-dependencies.ts'
-import { countUsage } from '../services/usage.ts'
+import { createUsageMeter } from '../services/usage-meter.ts'
 import { batchRoutes } from './batches.ts'
 import type { AppDependencies, Route } from './context.ts'
 import { createEmbeddings } from './embeddings.ts'
@@ -21,15 +21,16 @@ import { workerProtocolRoutes } from './worker-protocol.ts'
 import { workerTokenRoutes } from './worker-tokens.ts'
 import { workerRoutes } from './workers.ts'
 
-export function createRoutes({ config, embedding, jobs, nowMs, randomHex, log }: AppDependencies): Route[] {
+export function createRoutes({ config, embedding, jobs, nowMs, randomHex, log, wait }: AppDependencies): Route[] {
   const { catalog, workers, imageFetching } = embedding
   const deps: JobDependencies = { ...jobs, catalog, imageFetching, nowMs, randomHex, log }
+  const meter = createUsageMeter(deps, wait)
   return [
     {
       method: 'POST',
       path: '/v1/embeddings',
       scopes: ['embed'],
-      handle: (c) => createEmbeddings(c, embedding, (project, counts) => countUsage(deps, project, counts)),
+      handle: (c) => createEmbeddings(c, embedding, meter),
     },
     ...multimodalRoutes(deps),
     ...jobRoutes(deps),

@@ -1,6 +1,6 @@
-// What a project has used, by day; and the counting of what the edge answers itself, which no job records.
+// What a project has used, by day.
 
-import type { UsageCounts, UsageDay } from '../jobs/ports.ts'
+import type { UsageDay } from '../jobs/ports.ts'
 import type { JobDependencies } from './job-dependencies.ts'
 
 export interface UsageRange {
@@ -32,21 +32,4 @@ export async function reportUsage(
     jobs: sum(({ jobs }) => jobs),
   }
   return { ...range, days, total }
-}
-
-/**
- * Counts a request that was answered. Never fails: an answer is worth more than its count; a lost one is told to the log.
- * The caller keeps the promise alive beyond the answer.
- */
-export async function countUsage(
-  { broker, log }: Pick<JobDependencies, 'broker' | 'log'>,
-  project: string,
-  counts: UsageCounts,
-): Promise<void> {
-  try {
-    await broker.countUsage(project, counts)
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error)
-    log(JSON.stringify({ event: 'usage_lost', project, ...counts, why }))
-  }
 }

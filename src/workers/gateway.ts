@@ -56,5 +56,6 @@ function createGateway(env: Env): Hono<AppEnv> {
     nowMs: () => Date.now(),
     randomHex,
     log: (line) => console.log(line),
+    wait: (ms) => scheduler.wait(ms),
   })
 }
