@@ -162,6 +162,59 @@ describe('a running job', () => {
   })
 })
 
+function checkpointAt(step: number) {
+  return { step, objects: [{ name: `checkpoint/${step}`, bytes: 3, sha256: 'c'.repeat(64) }], metrics: {} }
+}
+
+async function resumableSteps(job: string): Promise<unknown[]> {
+  const rows = await running.rows(
+    `SELECT step FROM checkpoints WHERE job = '${job}' AND is_resumable = 1 ORDER BY ordinal`,
+  )
+  return rows.map(({ step }) => step)
+}
+
+test('a checkpoint that is told by heartbeat and again with the end of the lease is kept once, beside another step', async () => {
+  const id = await queueJob(broker)
+  const first = await leaseOne(broker, 'a')
+  for (const step of [10, 20]) await beat(broker, 'a', first, { sequence: step, checkpoint: checkpointAt(step) })
+  await fail(broker, 'a', first, { outcome: 'handed_back', error: null, checkpoint: checkpointAt(20) })
+  const page = { after: undefined, limit: 10, order: 'asc' as const }
+  expect((await broker.listCheckpoints(PROJECT, id, page)).data.map(({ step }) => step)).toEqual([10, 20])
+  expect(await resumableSteps(id)).toEqual([10, 20])
+  // The next lease comes no further than the step that it began with, and leaves it again.
+  const second = await leaseOne(broker, 'a')
+  await fail(broker, 'a', second, { outcome: 'handed_back', error: null, checkpoint: checkpointAt(20) })
+  expect(await resumableSteps(id)).toEqual([10, 20])
+  const third = await leaseOne(broker, 'a')
+  expect(third.resume).toEqual(checkpointAt(20))
+  const { reads } = await broker.heldObjects({ worker: 'a', tokenId: TOKEN, job: id, fence: third.fence })
+  expect(reads.map(({ key }) => key)).toEqual([`jobs/${id}/2/checkpoint/20`])
+  await complete(broker, 'a', third)
+})
+
+test.each(['checkpoint_unreadable', 'input_mismatch'])(
+  'after %s the next lease goes on from the checkpoint before, and from the beginning when there is none',
+  async (code) => {
+    const id = await queueJob(broker)
+    const first = await leaseOne(broker, 'a')
+    for (const step of [10, 20]) await beat(broker, 'a', first, { sequence: step, checkpoint: checkpointAt(step) })
+    await fail(broker, 'a', first, { outcome: 'handed_back', error: null })
+    for (const step of [20, 10]) {
+      const held = await leaseOne(broker, 'a')
+      expect(held.resume).toEqual(checkpointAt(step))
+      await fail(broker, 'a', held, { error: { code, message: 'damaged', param: null, line: null } })
+      await running.advance(300_000)
+    }
+    const afresh = await leaseOne(broker, 'a')
+    expect(afresh.resume).toBeNull()
+    // What this lease itself leaves is not what was damaged.
+    await beat(broker, 'a', afresh, { checkpoint: checkpointAt(5) })
+    await fail(broker, 'a', afresh, { error: { code, message: 'a data file', param: null, line: null } })
+    expect(await resumableSteps(id)).toEqual([5])
+    await broker.cancel(PROJECT, id)
+  },
+)
+
 test('a checkpoint is resumed from after a crash; of older ones the metrics stay and the objects go', async () => {
   const id = await queueJob(broker, newJob('fine_tuning'))
   const held = await leaseOne(broker, 'a', { kinds: ['fine_tuning'] })

@@ -11,7 +11,7 @@ import { addEvent } from './event-rows.ts'
 import { firstRow, listParameter, readJson, rows, run, type BrokerStore } from './store.ts'
 import { discard, takeBack } from './trash-rows.ts'
 
-/** The one before the newest is kept too: the newest may turn out damaged. */
+/** The one before the newest is kept too: the newest may turn out damaged (see giveUpResumed). */
 const RESUMABLE = 2
 
 type CheckpointRow = {
@@ -25,12 +25,14 @@ type CheckpointRow = {
   created_ms: number
 }
 
+/** One that this lease has told before changes nothing. */
 export function addCheckpoint(store: BrokerStore, job: string, fence: number, checkpoint: Checkpoint): void {
   const id = newId('checkpoint', store.randomHex)
   const { step, objects, metrics } = checkpoint
-  run(
+  const added = firstRow(
     store,
-    'INSERT INTO checkpoints (id, job, fence, step, objects, metrics, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    `INSERT OR IGNORE INTO checkpoints (id, job, fence, step, objects, metrics, created_ms)
+     VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
     id,
     job,
     fence,
@@ -39,11 +41,36 @@ export function addCheckpoint(store: BrokerStore, job: string, fence: number, ch
     JSON.stringify(metrics),
     store.now(),
   )
+  if (added === undefined) return
   const keys = keysOf({ job, fence, objects })
   takeBack(store, keys)
-  const older = resumableRows(store, job).slice(RESUMABLE)
-  dropObjects(store, older, new Set(resumableRows(store, job).slice(0, RESUMABLE).flatMap(rowKeys)))
+  const newestFirst = resumableRows(store, job)
+  // Two leases may leave the same step; one of each is enough, and another step is worth more.
+  const ofOwnStep = newestFirst.filter(
+    (row, index) => newestFirst.findIndex((twin) => twin.step === row.step) === index,
+  )
+  const kept = ofOwnStep.slice(0, RESUMABLE)
+  dropObjects(
+    store,
+    newestFirst.filter((row) => !kept.includes(row)),
+    new Set(kept.flatMap(rowKeys)),
+  )
   addEvent(store, job, { type: 'checkpoint', checkpoint: id, step })
+}
+
+export function hasCheckpoint(store: BrokerStore, job: string, fence: number, step: number): boolean {
+  const row = firstRow(store, 'SELECT id FROM checkpoints WHERE job = ? AND fence = ? AND step = ?', job, fence, step)
+  return row !== undefined
+}
+
+/** The lease could not read what it was to go on from: the next one goes on from the checkpoint before, or begins anew. */
+export function giveUpResumed(store: BrokerStore, job: string, fence: number): void {
+  const resumable = resumableRows(store, job)
+  // A lease that left a checkpoint had read the one that it began with.
+  if (resumable.some((row) => row.fence === fence)) return
+  const resumed = resumable.find((row) => row.fence < fence)
+  if (resumed === undefined) return
+  dropObjects(store, [resumed], new Set(resumable.filter((row) => row !== resumed).flatMap(rowKeys)))
 }
 
 /** What a new lease goes on from: the newest checkpoint that an earlier lease left. */

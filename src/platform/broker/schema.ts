@@ -241,6 +241,15 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE jobs ADD COLUMN window_ms INTEGER;
   UPDATE jobs SET window_ms = deadline_ms - created_ms;
   `,
+  `
+  -- A checkpoint told twice is one: heartbeats are repeated, and the end of a lease tells its last one again.
+  UPDATE checkpoints SET is_resumable = max(is_resumable, (
+    SELECT max(twin.is_resumable) FROM checkpoints twin
+    WHERE twin.job = checkpoints.job AND twin.fence = checkpoints.fence AND twin.step = checkpoints.step
+  ));
+  DELETE FROM checkpoints WHERE ordinal NOT IN (SELECT min(ordinal) FROM checkpoints GROUP BY job, fence, step);
+  CREATE UNIQUE INDEX checkpoints_once ON checkpoints (job, fence, step);
+  `,
 ]
 
 const SCHEMA_VERSION = MIGRATIONS.length

@@ -7,7 +7,7 @@ import { isInteractive } from '../../jobs/kinds.ts'
 import type { Holder } from '../../jobs/ports.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse } from '../../jobs/worker-protocol.ts'
-import { addCheckpoint } from './checkpoint-rows.ts'
+import { addCheckpoint, giveUpResumed } from './checkpoint-rows.ts'
 import { addEvent } from './event-rows.ts'
 import { insertFile } from './file-rows.ts'
 import { endJob } from './job-end.ts'
@@ -17,6 +17,9 @@ import { insertModel } from './model-rows.ts'
 import { firstRow, run, type BrokerStore } from './store.ts'
 import { takeBack } from './trash-rows.ts'
 import { addUsage } from './usage-rows.ts'
+
+/** What workers say of a checkpoint that is damaged, or is not what was hashed when it was told. */
+const UNREADABLE: readonly string[] = ['checkpoint_unreadable', 'input_mismatch']
 
 type JobBeat = HeartbeatRequest['jobs'][number]
 
@@ -72,6 +75,7 @@ export function failJob(store: BrokerStore, request: FailRequest, tokenId: strin
   if (row === undefined) throw staleLease()
   countGpuSeconds(store, row, gpu_seconds)
   if (checkpoint !== null) addCheckpoint(store, job, fence, checkpoint)
+  if (error !== null && UNREADABLE.includes(error.code)) giveUpResumed(store, job, fence)
   const state = endLease(store, row, outcome, error)
   if (state === undefined) throw staleLease()
   return { state }
