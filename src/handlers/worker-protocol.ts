@@ -20,7 +20,7 @@ import { parseField } from './parse-field.ts'
 import { readJson } from './request-body.ts'
 import { admitWorker } from './worker-authorization.ts'
 
-type WorkerDependencies = Pick<JobDependencies, 'broker' | 'objects' | 'signerFor' | 'nowMs' | 'randomHex'>
+type WorkerDependencies = Pick<JobDependencies, 'broker' | 'objects' | 'signerFor' | 'nowMs' | 'randomHex' | 'log'>
 
 export function workerProtocolRoutes(deps: WorkerDependencies): Route[] {
   const route = <Request>(

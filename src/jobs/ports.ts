@@ -16,6 +16,7 @@ import type {
 import type { JobKind } from './kinds.ts'
 import type { JobState } from './states.ts'
 import type {
+  Checkpoint,
   CompleteRequest,
   FailRequest,
   HeartbeatRequest,
@@ -106,11 +107,22 @@ export interface HeldObjects {
   reads: StoredObject[]
 }
 
+/** A heartbeat without the checkpoints in it: those are read before they count, and a lease does not wait for that. */
+export type LeaseRenewal = Omit<HeartbeatRequest, 'jobs'> & {
+  jobs: Omit<HeartbeatRequest['jobs'][number], 'checkpoint'>[]
+}
+
 /** The worker's side. All writes hold only for the live lease: `fence` is checked in the same statement. */
 export interface LeaseDesk {
   /** Up to `max_jobs` leases; waits up to `wait_ms` while there is nothing to do. `tokenId` is the worker token's. */
   lease(request: LeaseRequest, tokenId: string): Promise<Lease[]>
-  heartbeat(request: HeartbeatRequest, tokenId: string): Promise<HeartbeatResponse>
+  heartbeat(request: LeaseRenewal, tokenId: string): Promise<HeartbeatResponse>
+  /** Whether the lease is the live one and has not left a checkpoint of this step yet. */
+  isNewCheckpoint(holder: Holder, step: number): Promise<boolean>
+  /** Keeps a checkpoint that was checked against the bucket; once, and only for the live lease. */
+  addCheckpoint(holder: Holder, checkpoint: Checkpoint): Promise<void>
+  /** Tells in the job's history why a checkpoint of its live lease was not kept. */
+  refuseCheckpoint(holder: Holder, step: number, reason: string): Promise<void>
   /**
    * Objects that the holder of this lease may read: input, data sets, model, resumable checkpoint.
    * @throws StaleLeaseError

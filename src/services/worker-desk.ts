@@ -2,7 +2,7 @@
 // of a job only after everything it brings was checked.
 
 import type { z } from 'zod'
-import { AppError, InsufficientScopeError, InvalidInputError } from '../errors.ts'
+import { InsufficientScopeError, InvalidInputError } from '../errors.ts'
 import { OutputMismatchError, ResourceNotFoundError } from '../jobs/errors.ts'
 import type { JobRecord, StoredObject } from '../jobs/job.ts'
 import { JOB_WORK } from '../jobs/job-work.ts'
@@ -61,21 +61,29 @@ export async function leaseJobs(
   return leases
 }
 
-/** @throws OutputMismatchError when a checkpoint is not what lies in the bucket; nothing of the request counts then */
+/**
+ * Extends every lease before anything is read: storage may be slow, a lease is not. A checkpoint that is not what lies in the
+ * bucket costs nobody their lease either; the job's history says that it was not kept.
+ */
 export async function beat(
-  deps: Pick<JobDependencies, 'broker' | 'objects'>,
+  deps: Pick<JobDependencies, 'broker' | 'objects' | 'log'>,
   token: WorkerToken,
   request: HeartbeatRequest,
 ): Promise<HeartbeatResponse> {
-  const jobs = await Promise.all(
-    request.jobs.map(async (beating) => {
-      const { checkpoint, ...rest } = beating
-      if (checkpoint === undefined) return beating
-      const isHeld = await verifyCheckpoint(deps, { ...beating, worker: request.worker, tokenId: token.id }, checkpoint)
-      return isHeld ? beating : rest
+  const jobs = request.jobs.map((told) => {
+    const renewal = { ...told }
+    delete renewal.checkpoint
+    return renewal
+  })
+  const answer = await deps.broker.heartbeat({ ...request, jobs }, token.id)
+  await Promise.all(
+    request.jobs.map(async ({ job, fence, checkpoint }) => {
+      if (checkpoint === undefined) return
+      const holder = { worker: request.worker, tokenId: token.id, job, fence }
+      if (await isGoodCheckpoint(deps, holder, checkpoint)) await deps.broker.addCheckpoint(holder, checkpoint)
     }),
   )
-  return deps.broker.heartbeat({ ...request, jobs }, token.id)
+  return answer
 }
 
 /**
@@ -150,36 +158,28 @@ export async function failJob(
   token: WorkerToken,
   request: FailRequest,
 ): Promise<{ state: JobState }> {
-  const { job, fence, checkpoint } = request
-  if (checkpoint === null) return deps.broker.fail(request, token.id)
-  try {
-    await verifyCheckpoint(deps, holderOf(request, token), checkpoint)
-    return await deps.broker.fail(request, token.id)
-  } catch (error) {
-    if (!(error instanceof OutputMismatchError)) throw error
-    const { step } = checkpoint
-    deps.log(JSON.stringify({ event: 'checkpoint_refused', job, fence, step, error: error.message }))
-    return deps.broker.fail({ ...request, checkpoint: null }, token.id)
-  }
+  const { checkpoint } = request
+  const isGood = checkpoint !== null && (await isGoodCheckpoint(deps, holderOf(request, token), checkpoint))
+  return deps.broker.fail(isGood ? request : { ...request, checkpoint: null }, token.id)
 }
 
-/**
- * @returns false when the job is not held; what lies below it is then not looked at, nor told
- * @throws OutputMismatchError
- */
-async function verifyCheckpoint(
-  { broker, objects }: Pick<JobDependencies, 'broker' | 'objects'>,
-  { worker, tokenId, job, fence }: Holder,
-  checkpoint: Checkpoint,
+/** Reads the objects of a checkpoint that its lease has not left yet; what is kept already, or comes too late, is not read. */
+async function isGoodCheckpoint(
+  { broker, objects, log }: Pick<JobDependencies, 'broker' | 'objects' | 'log'>,
+  holder: Holder,
+  { step, objects: told }: Checkpoint,
 ): Promise<boolean> {
+  if (!(await broker.isNewCheckpoint(holder, step))) return false
+  const { job, fence } = holder
   try {
-    await broker.held({ worker, tokenId, job, fence })
+    await verifyObjects(objects, located(job, fence, told))
+    return true
   } catch (error) {
-    if (error instanceof AppError && error.code === 'stale_lease') return false
-    throw error
+    if (!(error instanceof OutputMismatchError)) throw error
+    log(JSON.stringify({ event: 'checkpoint_refused', job, fence, step, error: error.message }))
+    await broker.refuseCheckpoint(holder, step, error.message)
+    return false
   }
-  await verifyObjects(objects, located(job, fence, checkpoint.objects))
-  return true
 }
 
 function holderOf({ worker, job, fence }: Omit<Holder, 'tokenId'>, { id: tokenId }: WorkerToken): Holder {

@@ -160,17 +160,30 @@ describe('a completion', () => {
 })
 
 describe('a checkpoint', () => {
-  test('is taken when it lies in the bucket as it says, and a heartbeat that lies counts for nothing', async () => {
+  test('is taken when it lies in the bucket as it says; one that lies costs no job its lease', async () => {
     await bench.submit('fine_tuning')
+    const neighbour = await bench.submit('multimodal.match')
     const holder = bench.worker()
+    const beside = await holder.leaseOne()
     const lease = await holder.leaseOne()
+    expect(beside.job).toBe(neighbour)
     const objects = await holder.write(lease, { 'checkpoint/10.pt': 'state' })
     const lie = objects.map((object) => ({ ...object, sha256: '0'.repeat(64) }))
     const metrics = { loss: 1 }
-    expect(await refused(holder.heartbeat(lease, { checkpoint: { step: 10, objects: lie, metrics } }))).toEqual({
-      status: 422,
-      code: 'output_mismatch',
-    })
+    const { jobs } = await holder.heartbeatAll([
+      { lease, facts: { checkpoint: { step: 10, objects: lie, metrics } } },
+      { lease: beside, facts: { gpu_seconds: 2 } },
+    ])
+    expect(jobs).toMatchObject([
+      { job: lease.job, is_held: true },
+      { job: neighbour, is_held: true },
+    ])
+    expect(await bench.broker.get('one', neighbour)).toMatchObject({ usage: { gpuSeconds: 2 } })
+    const page = { after: undefined, limit: 1, order: 'desc' as const }
+    expect((await bench.broker.listCheckpoints('one', lease.job, page)).data).toEqual([])
+    const [told] = (await bench.broker.listEvents('one', lease.job, page)).data
+    expect(told?.data).toMatchObject({ type: 'log', level: 'warn' })
+    expect(JSON.stringify(told?.data)).toContain('step 10 is not kept: checkpoint/10.pt: expected SHA-256')
     await holder.heartbeat(lease, { checkpoint: { step: 10, objects, metrics } })
     await holder.fail(lease, 'handed_back')
     const next = await bench.worker().leaseOne()

@@ -150,8 +150,10 @@ type HeldLease = Pick<Lease, 'job' | 'fence'>
 type Beat = Partial<HeartbeatRequest['jobs'][number]>
 
 export async function beat(broker: JobBroker, worker: string, { job, fence }: HeldLease, more: Beat = {}) {
-  const one = { job, fence, sequence: 1, gpu_seconds: 0, ...more }
+  const { checkpoint, ...facts } = more
+  const one = { job, fence, sequence: 1, gpu_seconds: 0, ...facts }
   const { jobs } = await broker.heartbeat({ worker, lease_ms: 30_000, jobs: [one] }, TOKEN)
+  if (checkpoint !== undefined) await broker.addCheckpoint({ worker, tokenId: TOKEN, job, fence }, checkpoint)
   return jobs[0]
 }
 

@@ -5,7 +5,7 @@ import type { JobBroker, LeaseDesk, JobLedger } from '../../jobs/ports.ts'
 import { InvalidWorkerTokenError } from '../../jobs/errors.ts'
 import { isTerminal } from '../../jobs/states.ts'
 import { MAX_WAIT_MS } from '../../jobs/worker-protocol.ts'
-import { pageOfCheckpoints } from './checkpoint-rows.ts'
+import { hasCheckpoint, pageOfCheckpoints } from './checkpoint-rows.ts'
 import { eventsAfter, pageOfEvents } from './event-rows.ts'
 import * as files from './file-rows.ts'
 import * as idempotency from './idempotency-rows.ts'
@@ -21,7 +21,15 @@ import { announce, discard, trashed } from './trash-rows.ts'
 import * as uploads from './upload-rows.ts'
 import { addUsage, checkGpuBudget, usageOf } from './usage-rows.ts'
 import type { Waiters } from './waiters.ts'
-import { beatJobs, completedJob, completeJob, failJob, staleLease } from './worker-calls.ts'
+import {
+  beatJobs,
+  completedJob,
+  completeJob,
+  failJob,
+  keepCheckpoint,
+  refuseCheckpoint,
+  staleLease,
+} from './worker-calls.ts'
 import * as workers from './worker-rows.ts'
 import * as webhooks from './webhook-rows.ts'
 
@@ -168,6 +176,12 @@ function leaseDesk({ store, known, idle }: BrokerParts): LeaseDesk {
           return beatJobs(store, request, tokenId)
         }),
       ),
+    isNewCheckpoint: (holder, step) =>
+      settle(() => heldJob(store, holder) !== undefined && !hasCheckpoint(store, holder.job, holder.fence, step)),
+    addCheckpoint: (holder, checkpoint) =>
+      settle(() => store.transaction(() => keepCheckpoint(store, holder, checkpoint))),
+    refuseCheckpoint: (holder, step, reason) =>
+      settle(() => store.transaction(() => refuseCheckpoint(store, holder, step, reason))),
     heldObjects: (holder) =>
       settle(() => {
         const row = heldJob(store, holder)

@@ -4,9 +4,9 @@ import { StaleLeaseError } from '../../jobs/errors.ts'
 import type { FileRecord, FineTunedModel, OutputFile } from '../../jobs/job.ts'
 import { BatchResultSchema } from '../../jobs/job-work.ts'
 import { isInteractive } from '../../jobs/kinds.ts'
-import type { Holder } from '../../jobs/ports.ts'
+import type { Holder, LeaseRenewal } from '../../jobs/ports.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatResponse } from '../../jobs/worker-protocol.ts'
+import type { Checkpoint, CompleteRequest, FailRequest, HeartbeatResponse } from '../../jobs/worker-protocol.ts'
 import { addCheckpoint, giveUpResumed } from './checkpoint-rows.ts'
 import { addEvent } from './event-rows.ts'
 import { insertFile } from './file-rows.ts'
@@ -21,9 +21,9 @@ import { addUsage } from './usage-rows.ts'
 /** What workers say of a checkpoint that is damaged, or is not what was hashed when it was told. */
 const UNREADABLE: readonly string[] = ['checkpoint_unreadable', 'input_mismatch']
 
-type JobBeat = HeartbeatRequest['jobs'][number]
+type JobBeat = LeaseRenewal['jobs'][number]
 
-export function beatJobs(store: BrokerStore, request: HeartbeatRequest, tokenId: string): HeartbeatResponse {
+export function beatJobs(store: BrokerStore, request: LeaseRenewal, tokenId: string): HeartbeatResponse {
   const { worker, lease_ms, jobs } = request
   return {
     jobs: jobs.map((beat) => beatOfJob(store, { worker, tokenId, job: beat.job, fence: beat.fence }, lease_ms, beat)),
@@ -56,7 +56,6 @@ function beatOfJob(
   countGpuSeconds(store, row, beat.gpu_seconds)
   if (isNew) {
     for (const event of beat.events ?? []) addEvent(store, job, event)
-    if (beat.checkpoint !== undefined) addCheckpoint(store, job, fence, beat.checkpoint)
     if (beat.progress !== undefined && progress !== row.progress)
       addEvent(store, job, { type: 'progress', progress: beat.progress })
   }
@@ -66,6 +65,16 @@ function beatOfJob(
     should_cancel: row.is_cancel_requested === 1,
     should_pause: row.is_pause_requested === 1,
   }
+}
+
+export function keepCheckpoint(store: BrokerStore, holder: Holder, checkpoint: Checkpoint): void {
+  if (heldJob(store, holder) !== undefined) addCheckpoint(store, holder.job, holder.fence, checkpoint)
+}
+
+export function refuseCheckpoint(store: BrokerStore, holder: Holder, step: number, reason: string): void {
+  if (heldJob(store, holder) === undefined) return
+  const message = `The checkpoint of step ${step} is not kept: ${reason}`
+  addEvent(store, holder.job, { type: 'log', level: 'warn', message })
 }
 
 /** @throws StaleLeaseError */
