@@ -161,6 +161,11 @@ class Gateway:
     def beats(self, job: str) -> list[Json]:
         return [part for told in self.told["heartbeat"] for part in told["jobs"] if part["job"] == job]
 
+    def checkpoints(self, job: str) -> list[Json]:
+        """As they were told, with heartbeats and with the end."""
+        told = [*self.beats(job), *self.of("fail", job)]
+        return [part["checkpoint"] for part in told if part.get("checkpoint") is not None]
+
     def _handle(self, handler: BaseHTTPRequestHandler, route: str) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._dispatch(handler, route)

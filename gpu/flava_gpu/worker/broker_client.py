@@ -180,7 +180,8 @@ class BrokerClient:
         return retrying(call)
 
     def _post(self, route: str, body: dict[str, Any], timeout: float, answer_name: str) -> dict[str, Any]:
-        content = json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        # ASCII: what a user sent may hold half a surrogate pair, for which UTF-8 has no bytes.
+        content = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
         try:
             response = self._http.post(route, content=content, timeout=httpx2.Timeout(timeout, connect=CONNECT_SECONDS))
         except httpx2.TransportError as error:

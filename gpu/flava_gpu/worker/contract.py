@@ -65,4 +65,11 @@ def load_contract() -> Contract:
 
 
 def shorten(text: str, characters: int = MAX_MESSAGE_CHARACTERS) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    """Counts as the gateway does, in UTF-16: a character beyond the first 65536 counts twice."""
+    encoded = text.encode("utf-16-le", "surrogatepass")
+    if len(encoded) <= 2 * characters:
+        return text
+    kept = encoded[: 2 * (characters - 1)]
+    if 0xD8 <= kept[-1] <= 0xDB:  # the first half of a pair, cut from its second
+        kept = kept[:-2]
+    return kept.decode("utf-16-le", "surrogatepass") + "…"

@@ -44,16 +44,23 @@ class Finisher:
     def end(self, held: HeldJob, outcome: JobResult | BaseException) -> None:
         """The lease is kept alive until the gateway has answered: it may be away for longer than a lease."""
         try:
-            if isinstance(outcome, JobResult):
-                self._complete(held, outcome)
-            else:
-                self._fail(held, outcome)
+            try:
+                if isinstance(outcome, JobResult):
+                    self._complete(held, outcome)
+                else:
+                    self._fail(held, outcome)
+            except (LeaseLostError, UnavailableError, RefusedError):
+                raise
+            except Exception as error:
+                self._fail(held, error)
         except LeaseLostError as error:
             logger.warning("%s: %s; what was done is dropped", held.lease.job, error)
         except FatalRefusalError:
             raise
         except (UnavailableError, RefusedError) as error:
             logger.error("%s: its end could not be told: %s", held.lease.job, error)
+        except Exception:  # one job's end must not be the whole worker's
+            logger.exception("%s: its end could not be told", held.lease.job)
         finally:
             self._heartbeat.release(held)
 
@@ -71,7 +78,8 @@ class Finisher:
             self._fail(held, error)
 
     def _inline_or_uploaded(self, held: HeldJob, outcome: JobResult) -> JobResult:
-        text = json.dumps(outcome.result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        # ASCII: what a user sent may hold half a surrogate pair, for which UTF-8 has no bytes.
+        text = json.dumps(outcome.result, allow_nan=False, separators=(",", ":")).encode()
         if len(text) <= MAX_INLINE_BYTES:
             return outcome
         try:
@@ -105,7 +113,7 @@ class Finisher:
                 exc_info=None if isinstance(error, JobError) else error,
             )
         state = self._client.fail(
-            self._worker, held.lease, told, job_error, held.last_checkpoint, held.gpu_seconds(), **patience
+            self._worker, held.lease, told, job_error, held.untold_checkpoint, held.gpu_seconds(), **patience
         )
         logger.info("%s: %s, now %s", held.lease.job, told, state)
 

@@ -81,7 +81,11 @@ class Heartbeat:
 
     def _beat(self, jobs: list[HeldJob]) -> bool:
         with self._sending:
-            return self._send(jobs)
+            try:
+                return self._send(jobs)
+            except Exception:  # a thread that ends here would lose every lease, without a word
+                logger.exception("heartbeat: broke")
+                return False
 
     def _send(self, jobs: list[HeldJob]) -> bool:
         parts = [job.heartbeat() for job in jobs]
@@ -96,9 +100,8 @@ class Heartbeat:
             for job in jobs:
                 job.lose()
             return False
-        except RefusedError as error:
-            logger.error("heartbeat: %s", error)
-            return False
+        except (RefusedError, ValueError) as error:  # ValueError: it cannot be said in JSON
+            return self._send_apart(jobs, error)
         for job in jobs:
             answer = answers.get(job.lease.job)
             if answer is None or not answer.is_held:
@@ -107,3 +110,13 @@ class Heartbeat:
             job.acknowledge()
             job.request(cancel=answer.should_cancel, pause=answer.should_pause)
         return True
+
+    def _send_apart(self, jobs: list[HeldJob], error: Exception) -> bool:
+        """What one job tells must cost the others nothing, and itself no more than what it tells."""
+        if len(jobs) > 1:
+            told = [self._send([job]) for job in jobs]  # all of them, whichever fails
+            return all(told)
+        why = str(error) if isinstance(error, RefusedError) else type(error).__name__
+        logger.error("heartbeat: %s: what it tells is dropped: %s", jobs[0].lease.job, why)
+        jobs[0].drop_news()
+        return False

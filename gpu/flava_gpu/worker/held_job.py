@@ -23,7 +23,6 @@ class HeldJob:
         self.lease = lease
         self.changed = threading.Condition()
         """Notified when an answer has changed what is to become of the job."""
-        self.last_checkpoint = lease.resume
         self._is_lost = False
         self._should_cancel = False
         self._should_pause = False
@@ -33,6 +32,8 @@ class HeldJob:
         self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._progress: dict[str, Any] | None = None
         self._checkpoint: Checkpoint | None = None
+        self._sent_checkpoint: Checkpoint | None = None
+        self._untold: Checkpoint | None = None
         self._sent: dict[str, Any] | None = None
         self._gpu_seconds = 0.0
 
@@ -82,7 +83,7 @@ class HeldJob:
         """`checkpoint` is uploaded: another attempt may begin from it."""
         with self.changed:
             self._checkpoint = checkpoint
-            self.last_checkpoint = checkpoint
+            self._untold = checkpoint
 
     # What the heartbeat's thread calls.
 
@@ -110,6 +111,14 @@ class HeldJob:
         """Whether another attempt may begin from what there is: not after a loss or a cancellation."""
         return not self._is_lost and not self._should_cancel
 
+    @property
+    def untold_checkpoint(self) -> Checkpoint | None:
+        """For the end of the lease: the last one that it wrote, None where a heartbeat has brought it.
+
+        Never the one that the job was resumed from, whose objects an earlier lease wrote: the gateway looks below this one's.
+        """
+        return self._untold
+
     def has_news(self) -> bool:
         return bool(self._events or self._progress or self._checkpoint or self._sent)
 
@@ -124,6 +133,17 @@ class HeldJob:
         with self.changed:
             self._sent = None
             self._sequence += 1
+            if self._untold is self._sent_checkpoint:
+                self._untold = None
+
+    def drop_news(self) -> None:
+        """What was last composed can never be told. A checkpoint in it is tried once more by itself."""
+        with self.changed:
+            is_mixed = self._sent is not None and ("events" in self._sent or "progress" in self._sent)
+            self._sent = None
+            self._sequence += 1
+            if is_mixed and self._checkpoint is None:
+                self._checkpoint = self._sent_checkpoint
 
     def _compose(self) -> dict[str, Any]:
         part: dict[str, Any] = {
@@ -138,6 +158,7 @@ class HeldJob:
         if self._progress is not None:
             part["progress"] = self._progress
             self._progress = None
+        self._sent_checkpoint = self._checkpoint
         if self._checkpoint is not None:
             part["checkpoint"] = self._checkpoint.to_json()
             self._checkpoint = None
