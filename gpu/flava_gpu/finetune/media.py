@@ -79,7 +79,7 @@ class TarArchive:
     def read(self, member: Member) -> bytes:
         data = os.pread(self._file, member.size_bytes, member.offset)
         if len(data) != member.size_bytes:
-            raise PictureError(f"{member.name}: the tar archive ends inside it")
+            raise PictureError(f"{short(member.name)}: the tar archive ends inside it")
         return data
 
 
@@ -185,7 +185,7 @@ def unpack_tar(path: Path, plain: Path) -> None:
                 continue
             written += info.size
             if written > MAX_UNPACKED_TAR_BYTES or info.size > MAX_PICTURE_BYTES:
-                raise ValueError(f"{info.name!r} makes it unpack to more than a data set may have")
+                raise ValueError(f"{short(info.name)} makes it unpack to more than a data set may have")
             file = packed.extractfile(info)
             assert file is not None
             unpacked.addfile(info, io.BufferedReader(file))  # type: ignore[arg-type]

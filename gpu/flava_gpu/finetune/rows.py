@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ EXAMPLES: dict[Target, str] = {
 
 
 MAX_NAME_CHARACTERS = 1024
+HALF_PAIR = re.compile("[\ud800-\udfff]")
 IN_FILE = ""
 """Stands for a picture's text that is longer than any name: it is read from its line when it is needed."""
 
@@ -137,6 +139,9 @@ def lines_of(path: Path, faults: Faults) -> Iterator[tuple[int, int, bytes]]:
 def parse_line(encoded: bytes, line: int, faults: Faults) -> dict[str, Any] | None:
     try:
         fields = json.loads(encoded.decode("utf-8"), object_pairs_hook=without_repeats)
+        # An escape is all that can bring a half, since the line itself is UTF-8.
+        if b"\\u" in encoded and (half := half_pair(fields)) is not None:
+            raise ValueError(f"{half}: half a surrogate pair, which is no character")
     except UnicodeDecodeError as error:
         faults.error(line, f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
@@ -253,6 +258,19 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice!r} stands twice")
     return fields
+
+
+def half_pair(fields: object) -> str | None:
+    """Where an unpaired surrogate stands in what a row says: neither UTF-8 nor the tokenizer has a place for it."""
+    if not isinstance(fields, dict):
+        return None
+    for key, value in fields.items():
+        texts = value if isinstance(value, list) else [value]
+        if HALF_PAIR.search(key):
+            return "a key"
+        if key in COLUMNS and any(isinstance(text, str) and HALF_PAIR.search(text) for text in texts):
+            return repr(key)
+    return None
 
 
 def kind_of(value: object) -> str:
