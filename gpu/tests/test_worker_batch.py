@@ -190,6 +190,30 @@ def test_every_line_that_cannot_be_done_is_told_with_its_number_and_the_others_a
     ]
 
 
+def test_lines_that_utf_8_has_no_bytes_for_and_integers_written_as_floats_harm_no_other_line(
+    gateway: Gateway, lane: Lane
+) -> None:
+    half = "a\ud800"
+    job = add(
+        gateway,
+        [
+            line("good", {"input": "dog"}),
+            line(half, {"input": "dog"}),
+            line("key", {"input": "dog", half: 1}),
+            line("text", {"input": "do" + "\ud800" + "g"}),
+            line("floats", {"input": [1.0, 2.0]}),
+            line("ints", {"input": [1, 2]}),
+        ],
+    )
+    gateway.wait_for(job, "succeeded", 60)
+    done = {told["custom_id"]: told["response"]["body"]["data"] for told in outputs(gateway, job)}
+    assert list(done) == ["good", half, "text", "floats", "ints"]
+    assert done["good"] == done[half] == done["text"]
+    assert done["floats"] == done["ints"]
+    errors = [(told["custom_id"], told["error"]["line"]) for told in outputs(gateway, job, "errors.jsonl")]
+    assert errors == [("key", 3)]
+
+
 def test_a_batch_that_loses_its_worker_goes_on_where_it_was_with_nothing_lost_or_doubled(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,9 +254,10 @@ def test_a_batch_that_is_handed_back_leaves_a_checkpoint_of_all_it_did(gateway: 
     lane.stop()
     told = gateway.of("fail", job)[0]
     assert told["outcome"] == "handed_back"
-    step = told["checkpoint"]["step"]
+    checkpoint = gateway.checkpoints(job)[-1]
+    step = checkpoint["step"]
     assert 0 < step < 20_000
-    kept = b"".join(gateway.objects[item["name"]] for item in told["checkpoint"]["objects"])
+    kept = b"".join(gateway.objects[item["name"]] for item in checkpoint["objects"])
     assert len(kept.splitlines()) == step
 
 

@@ -165,12 +165,12 @@ def order_fill_mask(body: Json, about: About) -> Order:
         }
         for index, item in enumerate(items_of(body))
     ]
-    return Order({"items": items, "top_k": body.get("top_k") or DEFAULT_TOP_K}, {"side": about.grid})
+    return Order({"items": items, "top_k": int(body.get("top_k") or DEFAULT_TOP_K)}, {"side": about.grid})
 
 
 def order_classify(body: Json, about: About) -> Order:
     items = [text_and_image(item, f"input[{index}]") for index, item in enumerate(items_of(body))]
-    return Order({"items": items, "top_k": body.get("top_k") or DEFAULT_TOP_K})
+    return Order({"items": items, "top_k": int(body.get("top_k") or DEFAULT_TOP_K)})
 
 
 def text_and_image(item: Json, param: str) -> Json:
@@ -187,7 +187,7 @@ def patches(item: Json, side: int, param: str) -> list[int]:
         if row >= side or column >= side:
             where = f"{param}.masked_patches[{index}]"
             raise JobError("invalid_input", f"{where}: expected a row and a column below {side}", param=where)
-        found.add(row * side + column)
+        found.add(int(row) * side + int(column))
     for index, (x0, y0, x1, y1) in enumerate(item.get("masked_boxes") or []):
         if x0 >= x1 or y0 >= y1:
             where = f"{param}.masked_boxes[{index}]"
@@ -205,7 +205,7 @@ def order_embeddings(body: Json, about: About) -> Order:
         "output": body.get("output") or "projected",
         "normalize": body.get("normalize") is not False,
         "truncate": body.get("truncate") is not False,
-        "dimensions": body.get("dimensions"),
+        "dimensions": None if body.get("dimensions") is None else int(body["dimensions"]),
     }
     dtype = body.get("output_dtype") or "float"
     if dtype != "float" and not given["normalize"]:
@@ -216,7 +216,7 @@ def order_embeddings(body: Json, about: About) -> Order:
 
 def embedding_items(given: Any) -> list[tuple[Any, str]]:
     """A flat list of numbers is one text's token ids, as in OpenAI's API."""
-    if not isinstance(given, list) or isinstance(given[0], int):
+    if not isinstance(given, list) or isinstance(given[0], int | float):
         return [(given, "input")]
     return [(item, f"input[{index}]") for index, item in enumerate(given)]
 
@@ -225,7 +225,7 @@ def embedding_item(item: Any, param: str) -> Json:
     if isinstance(item, str):
         return {"text": item, "param": param}
     if isinstance(item, list):
-        return {"tokens": item, "param": param}
+        return {"tokens": [int(token) for token in item], "param": param}  # JSON's 1.0 is an integer as well
     if "image" in item:
         return {"image": picture(item["image"], f"{param}.image"), "param": param}
     return {"text": item["text"], "pair": item.get("text_pair"), "param": param}

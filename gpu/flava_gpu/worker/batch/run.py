@@ -163,6 +163,9 @@ class OneBatch:
             return order_of(self._endpoint, line.body, self._about)
         except JobError as error:
             return error
+        except Exception as error:  # of this line alone, whatever it is
+            logger.error("%s: line %d: %s", self._held.lease.job, line.number, type(error).__name__)
+            return JobError("invalid_input", f"the body cannot be read: {type(error).__name__}")
 
     def _compute(self, orders: list[Order]) -> list[tuple[JobResult | JobError, float]]:
         """One outcome for each, with its share of the time."""
@@ -196,7 +199,8 @@ class OneBatch:
         request_id = hashlib.sha256(f"{self._held.lease.job}:{line.number}".encode()).hexdigest()[:24]
         told = None if response is None else {"request_id": f"req_{request_id}", **response}
         whole = {"id": f"batch_req_{request_id}", "custom_id": line.custom_id, "response": told, "error": error}
-        return json.dumps(whole, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        # ASCII: a custom_id may hold half a surrogate pair, for which UTF-8 has no bytes.
+        return json.dumps(whole, allow_nan=False, separators=(",", ":"))
 
     def _error_line(self, line: Line, error: JobError) -> str:
         """What the route would have answered, where the line held a request; and, as `error`, what and where it is."""
