@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,12 @@ def test_masked_patches_equal_transformers_codebook_logits_to_1e_5(untrained: Fl
         best = torch.softmax(logits[patch["patch"]].double(), dim=0).topk(4)
         assert [found["codebook_id"] for found in patch["candidates"]] == best.indices.tolist()
         assert [found["score"] for found in patch["candidates"]] == pytest.approx(best.values.tolist(), abs=TOLERANCE)
+
+
+def test_half_a_surrogate_pair_is_dropped_from_a_text_as_at_the_edge(runtime: FlavaRuntime) -> None:
+    read = runtime.texts.read
+    assert read("a d\ud800og", "\udc00x") == read("a dog", "x")
+    assert read("dog 😀") == read("dog " + json.loads('"\\ud83d\\ude00"'))
 
 
 def test_heads_that_were_not_trained_are_refused_by_name(runtime: FlavaRuntime) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
 from flava_gpu.worker.job import JobError
+
+HALF_PAIR = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
+"""What an unpaired surrogate counts as at the edge (src/tokenize/normalizer.ts); the tokenizer drops it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class TextReader:
         return TextReader(Tokenizer.from_str(self._whole.to_str()), max_length, self._vocab_size)
 
     def read(self, text: str, pair: str | None = None) -> Tokens:
+        text = HALF_PAIR.sub(REPLACEMENT, text)
+        pair = None if pair is None else HALF_PAIR.sub(REPLACEMENT, pair)
         whole = self._whole.encode(text, pair)
         kept = whole if len(whole.ids) <= self.max_length else self._cut.encode(text, pair)
         return Tokens(tuple(kept.ids), tuple(kept.type_ids), len(whole.ids))
