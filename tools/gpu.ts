@@ -7,9 +7,9 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { runForeground } from './foreground.mjs'
-import { ensurePythonEnv, PYTHON_ENV } from './python-env.ts'
+import { TOKEN_VARIABLE, workerEnvironment } from './gpu-environment.ts'
+import { ensurePythonEnv } from './python-env.ts'
 
-const TOKEN_VARIABLE = 'FLAVA_WORKER_TOKEN'
 const POLL_MS = 500
 const REVOKE_TIMEOUT_MS = 2_000
 const HTTP_CREATED = 300
@@ -39,13 +39,7 @@ async function main(flags: readonly string[]): Promise<void> {
   const url = new URL(typeof values.url === 'string' ? values.url : `http://127.0.0.1:${process.env['PORT'] ?? 8787}`)
   const given = typeof values.token === 'string' ? values.token : process.env[TOKEN_VARIABLE]
   const minted = values.help === true || given !== undefined ? undefined : await mintWhenReady(url)
-  const env = {
-    ...process.env,
-    ...PYTHON_ENV,
-    FLAVA_URL: url.origin,
-    // Not as a flag: those show in the list of processes.
-    ...(minted === undefined ? {} : { [TOKEN_VARIABLE]: minted.token }),
-  }
+  const env = workerEnvironment(process.env, url, minted?.token)
   await runForeground(python, ['-m', 'flava_gpu.worker', ...flags], { cwd: process.cwd(), env })
   if (minted !== undefined) await revoke(url, minted)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,15 +15,16 @@ from typing import Any
 
 import pytest
 
+from flava_gpu.worker import transfer
 from flava_gpu.worker.broker_client import BrokerClient
 from flava_gpu.worker.catalog import ModelCatalog
 from flava_gpu.worker.contract import REPOSITORY
 from flava_gpu.worker.lanes import LaneSettings, LongLane
 from flava_gpu.worker.messages import WorkerDescription
 from flava_gpu.worker.model_store import ModelStore
-from flava_gpu.worker.training import TrainingRun, training_command
+from flava_gpu.worker.training import TrainingRun, end, start, training_command
 from flava_gpu.worker.transfer import new_http
-from tests.worker_gateway import TOKEN, Gateway
+from tests.worker_gateway import TOKEN, Call, Gateway
 
 FAKE = Path(__file__).parent / "fake_trainer.py"
 
@@ -151,6 +153,25 @@ def test_training_goes_on_from_the_checkpoint_that_the_lease_brings(lane: Lane) 
     assert "from step 40" in messages
 
 
+@pytest.mark.parametrize("damage", ["other", "gone"])
+def test_a_checkpoint_that_cannot_be_read_is_told_by_a_code_of_its_own(
+    lane: Lane, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "LONGEST_PAUSE_SECONDS", 0.01)
+    state = lane.gateway.store("checkpoint/40/state.json", b"from step 40")
+
+    def break_it(call: Call) -> bool:
+        if call.route != "GET checkpoint/40/state.json":
+            return False
+        call.answer(404 if damage == "gone" else 200, b"from step 39", {})
+        return True
+
+    lane.gateway.faults = [break_it]
+    job = lane.add("supervised", resume={"step": 40, "objects": [state], "metrics": {}})
+    lane.gateway.wait_for(job, "retry", 30)
+    assert lane.gateway.of("fail", job)[0]["error"]["code"] == "checkpoint_unreadable"
+
+
 def test_a_lost_lease_ends_the_process(lane: Lane, tmp_path: Path) -> None:
     job = lane.add("contrastive")
     pid = int(lane.gateway.wait(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 30))
@@ -174,6 +195,18 @@ def test_a_worker_killed_without_a_word_leaves_no_training_process(tmp_path: Pat
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     wait_until_gone(pid)
+
+
+def test_the_training_process_gets_none_of_the_workers_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLAVA_WORKER_TOKEN", "FLAVA_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "a secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    process = start([sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"], tmp_path)
+    assert process.stdout is not None
+    told = process.stdout.readline()
+    end(process)
+    assert "a secret" not in told
+    assert json.loads(told)["CUDA_VISIBLE_DEVICES"] == "0"
 
 
 def test_several_gpus_are_torchruns() -> None:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,7 @@ STOP_SECONDS = 120.0
 """After SIGTERM the process finishes its step and writes a checkpoint; then it is killed."""
 POLL_SECONDS = 0.2
 KEPT_STDERR_LINES = 40
+SECRET_NAME = re.compile("TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 CHECKPOINT_PREFIX = "checkpoint/"
 RESULTS_PREFIX = "results/"
 
@@ -260,7 +262,7 @@ def start(command: list[str], work: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "flava_gpu.worker.supervise", *command],
         cwd=work,
-        env={**os.environ, "PYTHONPATH": python_path()},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -268,6 +270,12 @@ def start(command: list[str], work: Path) -> subprocess.Popen[str]:
         errors="replace",
         start_new_session=True,  # a Ctrl-C is the worker's to pass on
     )
+
+
+def environment() -> dict[str, str]:
+    """Without secrets, this worker's token among them: the process parses archives and pictures of whoever sends them."""
+    kept = {name: value for name, value in os.environ.items() if not SECRET_NAME.search(name)}
+    return {**kept, "PYTHONPATH": python_path()}
 
 
 def python_path() -> str:
