@@ -11,12 +11,12 @@ import { parseField } from './parse-field.ts'
 const SCOPES = ['jobs'] as const
 
 export function jobRoutes(deps: JobDependencies): Route[] {
-  const { broker, objects } = deps
-  const act = (name: 'cancel' | 'retry'): Route => ({
+  const { broker, objects, gpuSecondsBudgetOf } = deps
+  const act = (name: string, move: (project: string, id: string) => Promise<JobRecord>): Route => ({
     method: 'POST',
     path: `/v1/jobs/:job/${name}`,
     scopes: SCOPES,
-    handle: async (c) => c.json(toJob(await ask(c, (project, id) => broker[name](project, id)))),
+    handle: async (c) => c.json(toJob(await ask(c, move))),
   })
   return [
     { method: 'GET', path: '/v1/jobs', scopes: SCOPES, handle: (c) => listJobs(c, deps) },
@@ -27,8 +27,8 @@ export function jobRoutes(deps: JobDependencies): Route[] {
       handle: async (c) =>
         c.json(await toJobWithResult(await ask(c, (project, id) => broker.get(project, id)), objects)),
     },
-    act('cancel'),
-    act('retry'),
+    act('cancel', (project, id) => broker.cancel(project, id)),
+    act('retry', (project, id) => broker.retry(project, id, { gpuSecondsBudget: gpuSecondsBudgetOf(project) })),
     { method: 'GET', path: '/v1/jobs/:job/events', scopes: SCOPES, handle: (c) => streamJobEvents(c, deps) },
   ]
 }

@@ -66,7 +66,7 @@ export interface JobRecord {
   result: unknown
   outputs: OutputFile[]
   usage: JobUsage
-  /** How many jobs go before it, 0 for the next; null unless it waits. */
+  /** How many jobs go before it, 0 for the next, counted up to 1000; null unless it waits, and in lists. */
   queuePosition: number | null
   /** `worker`: it waits and no connected worker can do it. */
   waitingFor: 'worker' | null

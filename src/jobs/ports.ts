@@ -80,7 +80,8 @@ export interface JobLedger {
   cancel(project: string, id: string): Promise<JobRecord>
   pause(project: string, id: string): Promise<JobRecord>
   resume(project: string, id: string): Promise<JobRecord>
-  retry(project: string, id: string): Promise<JobRecord>
+  /** Begins anew what has ended without success; it is held to the budget like a new job. @throws GpuBudgetExceededError */
+  retry(project: string, id: string, options: Pick<SubmitOptions, 'gpuSecondsBudget'>): Promise<JobRecord>
   /** Events after `sequence`, oldest first; waits up to `waitMs` for one while there is none and the job goes on. */
   eventsAfter(
     project: string,
@@ -181,6 +182,13 @@ export interface WorkerTokens {
   findWorkerToken(id: string): Promise<{ token: WorkerToken; sha256: string } | undefined>
 }
 
+/** An upload and its parts in the order asked for. */
+export interface UploadCompletion {
+  project: string
+  uploadId: string
+  partIds: readonly string[]
+}
+
 export interface FileIndex {
   createFile(file: FileRecord): Promise<FileRecord>
   getFile(project: string, id: string): Promise<FileRecord>
@@ -194,7 +202,9 @@ export interface FileIndex {
   /** The parts named, in that order, while the upload is pending. @throws InvalidInputError for unknown or repeated ids */
   partsOf(project: string, uploadId: string, partIds: readonly string[]): Promise<UploadPart[]>
   /** Turns the upload into a file, once; its parts go to the trash. */
-  completeUpload(project: string, uploadId: string, file: FileRecord): Promise<UploadRecord>
+  completeUpload(completion: UploadCompletion, file: FileRecord): Promise<UploadRecord>
+  /** What this very completion has come to before, whose answer was lost; undefined where it has not. */
+  completedUpload(completion: UploadCompletion): Promise<{ upload: UploadRecord; file: FileRecord } | undefined>
   cancelUpload(project: string, uploadId: string): Promise<UploadRecord>
 }
 

@@ -7,7 +7,7 @@ import { UploadStateError } from '../jobs/errors.ts'
 import { newId } from '../jobs/ids.ts'
 import type { FileRecord, UploadPart, UploadPurpose, UploadRecord } from '../jobs/job.ts'
 import { fileKey, partKey } from '../jobs/object-keys.ts'
-import type { ObjectStore } from '../jobs/ports.ts'
+import type { ObjectStore, UploadCompletion } from '../jobs/ports.ts'
 import { inPieces } from './byte-pieces.ts'
 import { toFilename } from './filename.ts'
 import { expiryOf, type FileDependencies, type StoredBytes } from './files.ts'
@@ -75,15 +75,35 @@ export async function addPart(
 }
 
 /**
+ * The same parts in the same order again are answered as before: a client may not have heard that they became a file.
  * @param md5 of the whole, 32 lower-case hex digits; undefined for no check
  * @throws ResourceNotFoundError, UploadStateError; InvalidInputError when parts, length or hash are not what they should be,
  *   after which the upload is as it was
  */
 export async function completeUpload(
-  { broker, objects, nowMs, randomHex }: FileDependencies,
-  { project, uploadId }: { project: string; uploadId: string },
+  deps: FileDependencies,
+  place: { project: string; uploadId: string },
   { partIds, md5 }: { partIds: readonly string[]; md5: string | undefined },
 ): Promise<CompletedUpload> {
+  const completion = { ...place, partIds }
+  const earlier = await deps.broker.completedUpload(completion)
+  if (earlier !== undefined) return earlier
+  try {
+    return await joinParts(deps, completion, md5)
+  } catch (error) {
+    // The same request, sent twice, may have been first.
+    const theirs = await deps.broker.completedUpload(completion)
+    if (theirs === undefined) throw error
+    return theirs
+  }
+}
+
+async function joinParts(
+  { broker, objects, nowMs, randomHex }: FileDependencies,
+  completion: UploadCompletion,
+  md5: string | undefined,
+): Promise<CompletedUpload> {
+  const { project, uploadId, partIds } = completion
   const upload = await broker.getUpload(project, uploadId)
   checkPending(upload, nowMs())
   const parts = await broker.partsOf(project, uploadId, partIds)
@@ -112,7 +132,7 @@ export async function completeUpload(
         createdAtMs,
         expiresAtMs: expiryOf(createdAtMs, upload.fileExpiresAfterSeconds),
       }
-      return { upload: await broker.completeUpload(project, uploadId, file), file }
+      return { upload: await broker.completeUpload(completion, file), file }
     },
   )
 }

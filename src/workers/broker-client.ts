@@ -58,6 +58,7 @@ const METHODS: Record<BrokerMethod, true> = {
   addPart: true,
   partsOf: true,
   completeUpload: true,
+  completedUpload: true,
   cancelUpload: true,
   announceObjects: true,
   discardObjects: true,

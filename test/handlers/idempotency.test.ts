@@ -151,12 +151,11 @@ test('a project that has used up its GPU seconds is refused new jobs, finally, a
     const token = await mintWorkerToken(sendTo(own.url), { headers: bearer('sk-root') })
     const spender = new FakeWorker(sendTo(own.url), token)
     const request = { model: MODEL, pairs: [{ image, text: 'a' }] }
-    expect((await post(own, ROUTE, request, bearer('sk-one'))).status).toBe(202)
-    await spender.complete(
-      await spender.leaseOne(),
-      { scores: [0.5] },
-      { usage: { gpu_seconds: 0.5, tokens: 0, images: 0 } },
-    )
+    for (const _ of ['one that succeeds', 'one that fails'])
+      expect((await post(own, ROUTE, request, bearer('sk-one'))).status).toBe(202)
+    const [good, bad] = [await spender.leaseOne(), await spender.leaseOne()]
+    await spender.fail(bad, 'failed')
+    await spender.complete(good, { scores: [0.5] }, { usage: { gpu_seconds: 0.5, tokens: 0, images: 0 } })
     const headers = { ...bearer('sk-one'), 'idempotency-key': 'budget-1' }
     const refused = await post(own, ROUTE, request, headers)
     expect([refused.status, errorOf(refused).code]).toEqual([429, 'gpu_budget_exceeded'])
@@ -164,6 +163,8 @@ test('a project that has used up its GPU seconds is refused new jobs, finally, a
     expect(errorOf(refused).type).toBe('rate_limit_error')
     // The key is free again: the refusal is not what it stands for.
     expect((await post(own, ROUTE, request, headers)).headers.get('idempotency-replayed')).toBeNull()
+    const retried = await post(own, `/v1/jobs/${bad.job}/retry`, {}, bearer('sk-one'))
+    expect([retried.status, errorOf(retried).code]).toEqual([429, 'gpu_budget_exceeded'])
     expect((await post(own, ROUTE, request, bearer('sk-two'))).status).toBe(202)
   } finally {
     await own.stop()

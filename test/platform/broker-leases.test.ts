@@ -328,7 +328,7 @@ describe('workers that wait', () => {
     await fail(broker, 'a', first!, { outcome: 'failed' })
 
     const retried = lease(broker, 'a', match)
-    await broker.retry(PROJECT, job.id)
+    await broker.retry(PROJECT, job.id, { gpuSecondsBudget: null })
     const [second] = await retried
     expect(second).toMatchObject({ job: job.id, attempt: 1, fence: 2 })
     await complete(broker, 'a', second!)

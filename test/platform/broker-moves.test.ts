@@ -85,7 +85,8 @@ describe.each(STATES)('a job that is %s', (state) => {
   test.each(['cancel', 'pause', 'resume', 'retry'] as const)('answers %s as the table says', async (move) => {
     const id = await jobIn(state)
     expect(await broker.get(PROJECT, id)).toMatchObject({ state })
-    const outcome = await broker[move](PROJECT, id).then(
+    const moved = move === 'retry' ? broker.retry(PROJECT, id, OPTIONS) : broker[move](PROJECT, id)
+    const outcome = await moved.then(
       (job) => job.state,
       (error: unknown) => (error instanceof RemoteError ? error.code : error),
     )
@@ -245,7 +246,7 @@ test('another project’s job looks like none at all, to every method', async ()
     broker.cancel('rival', id),
     broker.pause('rival', id),
     broker.resume('rival', id),
-    broker.retry('rival', id),
+    broker.retry('rival', id, OPTIONS),
     broker.waitForEnd('rival', id, 0),
     broker.eventsAfter('rival', id, 0, { limit: 1, waitMs: 0 }),
     broker.listEvents('rival', id, page),
@@ -273,7 +274,10 @@ test('lists go page by page in both directions and by kind', async () => {
   expect(await list({ after: ids[3] })).toMatchObject({ data: [{ id: ids[4] }], hasMore: false })
   expect(await list({ order: 'desc' })).toMatchObject({ data: [{ id: ids[4] }, { id: ids[3] }], hasMore: true })
   expect(await list({ kinds: ['fine_tuning'] })).toMatchObject({ data: [{ id: ids[2] }], hasMore: false })
-  expect(first.data.map(({ queuePosition }) => queuePosition)).toEqual([0, 1])
+  // Counted for one job at a time.
+  expect(first.data.map(({ queuePosition }) => queuePosition)).toEqual([null, null])
+  const places = await Promise.all(ids.slice(0, 2).map(async (id) => (await broker.get(project, id)).queuePosition))
+  expect(places).toEqual([0, 1])
 })
 
 test('who waits for a job’s end, or for its events, is told at once', async () => {
@@ -292,12 +296,33 @@ test('who waits for a job’s end, or for its events, is told at once', async ()
 test('a job that its deadline or its owner ended can be tried again, with all attempts and a new deadline', async () => {
   const id = await jobIn('expired')
   const before = await broker.get(PROJECT, id)
-  const after = await broker.retry(PROJECT, id)
+  const after = await broker.retry(PROJECT, id, OPTIONS)
   expect(after).toMatchObject({ state: 'queued', attempt: 0, error: null, endedAtMs: null })
   expect(after.deadlineMs).toBeGreaterThan(before.deadlineMs ?? Infinity)
   await running.advance(60_001)
   const now = await running.clock()
-  const { deadlineMs } = await broker.retry(PROJECT, id)
+  const { deadlineMs } = await broker.retry(PROJECT, id, OPTIONS)
   expect(Math.abs((deadlineMs ?? 0) - now - 60_000)).toBeLessThan(10_000)
   await broker.cancel(PROJECT, id)
+})
+
+test('a place in a long queue is counted up to 1,000, whatever lies ahead', async () => {
+  const ahead = `WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 1200)
+    INSERT INTO jobs (id, project, kind, state, priority, model, model_id, need, objects, request, min_memory_mib,
+      max_runtime_ms, max_attempts, created_ms, ready_ms)
+    SELECT 'ahead-' || n, 'crowd', 'batch', 'queued', 1, '{}', '', '', '[]', '{}', 1, 1, 1, 1, 1 FROM counted`
+  await running.rows(ahead)
+  const last = newJob('fine_tuning')
+  expect(await broker.submit(last, OPTIONS)).toMatchObject({ queuePosition: 1000 })
+  await running.rows(`DELETE FROM jobs WHERE project = 'crowd'`)
+})
+
+test('a retry is refused when the GPU budget is used up, and the job stays as it had ended', async () => {
+  const project = 'thrifty'
+  const id = await queueJob(broker, newJob('batch', { project }))
+  await fail(broker, 'a', await leaseOne(broker, 'a'), { outcome: 'failed', gpu_seconds: 50 })
+  expect(await codeOf(broker.retry(project, id, { gpuSecondsBudget: 50 }))).toBe('gpu_budget_exceeded')
+  expect(await broker.get(project, id)).toMatchObject({ state: 'failed' })
+  expect(await broker.retry(project, id, { gpuSecondsBudget: 51 })).toMatchObject({ state: 'queued' })
+  await broker.cancel(project, id)
 })

@@ -165,7 +165,7 @@ describe('files', () => {
     await broker.expire()
     expect(await trashAfterDelay()).toContain('files/file-read')
     // What it would read is gone, so it cannot be tried again.
-    expect(await codeOf(broker.retry(PROJECT, id))).toBe('job_state_conflict')
+    expect(await codeOf(broker.retry(PROJECT, id, { gpuSecondsBudget: null }))).toBe('job_state_conflict')
   })
 
   test('a job over a file that is being deleted is refused', async () => {
@@ -201,9 +201,13 @@ describe('uploads', () => {
     expect(await codeOf(broker.partsOf(PROJECT, id, ['part_1', 'part_1']))).toBe('invalid_input')
     expect(await codeOf(broker.partsOf(PROJECT, id, ['part_9']))).toBe('invalid_input')
     expect(await codeOf(broker.addPart('rival', id, part('part_4', id)))).toBe('not_found')
-    const done = await broker.completeUpload(PROJECT, id, file('file-up'))
+    const completion = { project: PROJECT, uploadId: id, partIds: ['part_3', 'part_1'] }
+    expect(await broker.completedUpload(completion)).toBeUndefined()
+    const done = await broker.completeUpload(completion, file('file-up'))
+    expect(await broker.completedUpload(completion)).toMatchObject({ upload: done, file: { id: 'file-up' } })
+    expect(await broker.completedUpload({ ...completion, project: 'rival' })).toBeUndefined()
     expect(done).toMatchObject({ status: 'completed', fileId: 'file-up', fileExpiresAfterSeconds: 7200 })
-    expect(await codeOf(broker.completeUpload(PROJECT, id, file('file-up2')))).toBe('upload_state_conflict')
+    expect(await codeOf(broker.completeUpload(completion, file('file-up2')))).toBe('upload_state_conflict')
     expect(await codeOf(broker.cancelUpload(PROJECT, id))).toBe('upload_state_conflict')
     expect(await trashAfterDelay()).toContain(`uploads/${id}/`)
     expect(await broker.getFile(PROJECT, 'file-up')).toMatchObject({ bytes: 5 })

@@ -83,7 +83,7 @@ test('a database of the first release is migrated, and the jobs in flight in it 
   await running.restartWith(OLD_DATABASE + twins)
   expect(await running.rows('SELECT job FROM checkpoints GROUP BY job, fence, step HAVING count(*) > 1')).toEqual([])
   const [{ version } = {}] = await running.rows('SELECT version FROM schema_version')
-  expect(version).toBe(4)
+  expect(version).toBe(5)
   const [stored, queued] = ['batch_00000000000000000000a001', 'batch_00000000000000000000a002']
   const [training, done] = ['ftjob-00000000000000000000a003', 'job_00000000000000000000a004']
   expect(await broker.get(PROJECT, done)).toMatchObject({ state: 'succeeded', result: { scores: [0.5] } })

@@ -10,7 +10,7 @@ import { eventsAfter, pageOfEvents } from './event-rows.ts'
 import * as files from './file-rows.ts'
 import * as idempotency from './idempotency-rows.ts'
 import { cancelJob, pauseJob, resumeJob, retryJob } from './job-moves.ts'
-import { insertJob, jobOf, markQueued, pageOfJobs, takeUnqueued, toRecord, type JobRow } from './job-rows.ts'
+import { insertJob, jobOf, markQueued, pageOfJobs, queuePosition, takeUnqueued, toRecord } from './job-rows.ts'
 import { heldJob, isKeptAlone, readsOf, takeLeases } from './lease-rows.ts'
 import type { LeaseWaiters } from './lease-waiters.ts'
 import { readMetrics } from './metric-rows.ts'
@@ -68,7 +68,8 @@ export function createBroker(parts: BrokerParts): JobBroker {
     getUpload: (project, id) => within(() => uploads.uploadOf(store, project, id)),
     addPart: (project, uploadId, part) => within(() => uploads.addPart(store, project, uploadId, part)),
     partsOf: (project, uploadId, partIds) => within(() => uploads.partsOf(store, project, uploadId, partIds)),
-    completeUpload: (project, id, file) => within(() => uploads.completeUpload(store, project, id, file)),
+    completeUpload: (completion, file) => within(() => uploads.completeUpload(store, completion, file)),
+    completedUpload: (completion) => within(() => uploads.completedUpload(store, completion)),
     cancelUpload: (project, id) => within(() => uploads.cancelUpload(store, project, id)),
     listFineTunedModels: (project) => within(() => models.listModels(store, project)),
     getFineTunedModel: (project, id) => within(() => models.modelOfProject(store, project, id)),
@@ -92,15 +93,10 @@ export function createBroker(parts: BrokerParts): JobBroker {
 }
 
 function ledger({ store, known, news }: BrokerParts): JobLedger {
-  const record = (row: JobRow): JobRecord => toRecord(store, row, known)
-  const read = (project: string, id: string): JobRecord => record(jobOf(store, project, id))
-  const moved = (move: typeof cancelJob) => (project: string, id: string) =>
-    settle(() =>
-      store.transaction(() => {
-        move(store, project, id)
-        return read(project, id)
-      }),
-    )
+  const read = (project: string, id: string): JobRecord => {
+    const row = jobOf(store, project, id)
+    return { ...toRecord(store, row, known), queuePosition: queuePosition(store, row) }
+  }
   return {
     submit: (job, { idempotencyKey, gpuSecondsBudget }) =>
       settle(() =>
@@ -119,7 +115,7 @@ function ledger({ store, known, news }: BrokerParts): JobLedger {
     list: (project, filter) =>
       settle(() => {
         const { data, hasMore } = pageOfJobs(store, project, filter)
-        return { data: data.map(record), hasMore }
+        return { data: data.map((row) => toRecord(store, row, known)), hasMore }
       }),
     async waitForEnd(project, id, waitMs) {
       const untilMs = store.now() + Math.min(waitMs, MAX_WAIT_MS)
@@ -130,10 +126,7 @@ function ledger({ store, known, news }: BrokerParts): JobLedger {
         await news.wait(id, leftMs)
       }
     },
-    cancel: moved(cancelJob),
-    pause: moved(pauseJob),
-    resume: moved(resumeJob),
-    retry: moved(retryJob),
+    ...ownersMoves(store, read),
     async eventsAfter(project, id, sequence, { limit, waitMs }) {
       const untilMs = store.now() + Math.min(waitMs, MAX_WAIT_MS)
       for (;;) {
@@ -148,6 +141,30 @@ function ledger({ store, known, news }: BrokerParts): JobLedger {
     },
     listEvents: (project, id, page) => settle(() => pageOfEvents(store, jobOf(store, project, id).id, page)),
     listCheckpoints: (project, id, page) => settle(() => pageOfCheckpoints(store, jobOf(store, project, id).id, page)),
+  }
+}
+
+function ownersMoves(
+  store: BrokerStore,
+  read: (project: string, id: string) => JobRecord,
+): Pick<JobLedger, 'cancel' | 'pause' | 'resume' | 'retry'> {
+  const moved = (project: string, id: string, move: typeof cancelJob): Promise<JobRecord> =>
+    settle(() =>
+      store.transaction(() => {
+        move(store, project, id)
+        return read(project, id)
+      }),
+    )
+  return {
+    cancel: (project, id) => moved(project, id, cancelJob),
+    pause: (project, id) => moved(project, id, pauseJob),
+    resume: (project, id) => moved(project, id, resumeJob),
+    retry: (project, id, { gpuSecondsBudget }) =>
+      moved(project, id, () => {
+        retryJob(store, project, id)
+        // What is refused here is undone with the transaction.
+        if (gpuSecondsBudget !== null) checkGpuBudget(store, project, gpuSecondsBudget)
+      }),
   }
 }
 

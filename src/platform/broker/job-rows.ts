@@ -63,6 +63,9 @@ export interface StoredModelRef extends ModelRef {
   objects: StoredObject[]
 }
 
+/** Whoever is further back learns no more than that. */
+const MAX_QUEUE_POSITION = 1000
+
 export const WAITING_MESSAGE = 'The job waits for a worker.'
 
 /** @throws ResourceNotFoundError when something it reads is being deleted */
@@ -192,6 +195,7 @@ export function pageOfJobs(
   return { data: found.slice(0, limit), hasMore: found.length > limit }
 }
 
+/** Without its place in the queue, which is counted for one job at a time (see queuePosition). */
 export function toRecord(store: BrokerStore, row: JobRow, known: KnownWorkers): JobRecord {
   const isWaiting = row.state === 'stored' || row.state === 'queued'
   return {
@@ -216,7 +220,7 @@ export function toRecord(store: BrokerStore, row: JobRow, known: KnownWorkers): 
     result: row.result === null ? null : readJson(row.result),
     outputs: readJson(row.outputs),
     usage: { gpuSeconds: row.gpu_seconds, tokens: row.tokens, images: row.images },
-    queuePosition: isWaiting ? queuePosition(store, row) : null,
+    queuePosition: null,
     waitingFor: isWaiting && !isAnyoneAble(store, row, known) ? 'worker' : null,
   }
 }
@@ -278,12 +282,17 @@ function withKeys(store: BrokerStore, { project, model }: NewJob): StoredModelRe
   return { id, base, objects: readJson(row.objects) }
 }
 
-function queuePosition(store: BrokerStore, { priority, ordinal }: JobRow): number {
+/** How many jobs go before it, counted up to a bound: every submission asks, however long the queue is. Null unless it waits. */
+export function queuePosition(store: BrokerStore, { state, priority, ordinal }: JobRow): number | null {
+  if (state !== 'stored' && state !== 'queued') return null
   const { ahead } = firstRow<{ ahead: number }>(
     store,
-    `SELECT count(*) ahead FROM jobs WHERE state IN ('stored', 'queued') AND (priority, ordinal) < (?, ?)`,
+    `SELECT count(*) ahead FROM (
+       SELECT 1 FROM jobs WHERE state IN ('stored', 'queued') AND (priority, ordinal) < (?, ?) LIMIT ?
+     )`,
     priority,
     ordinal,
+    MAX_QUEUE_POSITION,
   ) ?? { ahead: 0 }
   return ahead
 }

@@ -250,6 +250,10 @@ const MIGRATIONS: readonly string[] = [
   DELETE FROM checkpoints WHERE ordinal NOT IN (SELECT min(ordinal) FROM checkpoints GROUP BY job, fence, step);
   CREATE UNIQUE INDEX checkpoints_once ON checkpoints (job, fence, step);
   `,
+  `
+  -- What a completed upload was made of, for a completion that is sent again.
+  ALTER TABLE uploads ADD COLUMN part_ids TEXT;
+  `,
 ]
 
 const SCHEMA_VERSION = MIGRATIONS.length

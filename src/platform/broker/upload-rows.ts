@@ -3,9 +3,10 @@
 import { InvalidInputError } from '../../errors.ts'
 import { ResourceNotFoundError, UploadStateError } from '../../jobs/errors.ts'
 import { partKey } from '../../jobs/object-keys.ts'
+import type { UploadCompletion } from '../../jobs/ports.ts'
 import type { FileRecord, UploadPart, UploadPurpose, UploadRecord } from '../../jobs/job.ts'
-import { insertFile } from './file-rows.ts'
-import { firstRow, rows, run, type BrokerStore } from './store.ts'
+import { fileOf, insertFile } from './file-rows.ts'
+import { firstRow, listParameter, rows, run, type BrokerStore } from './store.ts'
 import { discard, takeBack } from './trash-rows.ts'
 
 type UploadRow = {
@@ -85,12 +86,38 @@ export function partsOf(
 }
 
 /** @throws ResourceNotFoundError, UploadStateError when it is not pending */
-export function completeUpload(store: BrokerStore, project: string, uploadId: string, file: FileRecord): UploadRecord {
+export function completeUpload(
+  store: BrokerStore,
+  { project, uploadId, partIds }: UploadCompletion,
+  file: FileRecord,
+): UploadRecord {
   pendingUpload(store, project, uploadId)
   insertFile(store, file)
-  run(store, `UPDATE uploads SET status = 'completed', file = ? WHERE id = ?`, file.id, uploadId)
+  run(
+    store,
+    `UPDATE uploads SET status = 'completed', file = ?, part_ids = ? WHERE id = ?`,
+    file.id,
+    listParameter(partIds),
+    uploadId,
+  )
   dropParts(store, uploadId)
   return uploadOf(store, project, uploadId)
+}
+
+/** What this very completion has come to, where it has. @throws ResourceNotFoundError also when the file was deleted since */
+export function completedUpload(
+  store: BrokerStore,
+  { project, uploadId, partIds }: UploadCompletion,
+): { upload: UploadRecord; file: FileRecord } | undefined {
+  const row = firstRow<{ file: string }>(
+    store,
+    `SELECT file FROM uploads WHERE id = ? AND project = ? AND status = 'completed' AND part_ids = ?`,
+    uploadId,
+    project,
+    listParameter(partIds),
+  )
+  if (row === undefined) return undefined
+  return { upload: uploadOf(store, project, uploadId), file: fileOf(store, project, row.file) }
 }
 
 /** @throws ResourceNotFoundError, UploadStateError when it is not pending */
