@@ -20,7 +20,7 @@ from flava_gpu.finetune.distributed import Ranks
 from flava_gpu.finetune.errors import StoppedError, TrainingError
 from flava_gpu.finetune.head import head_states, load_head, predict
 from flava_gpu.finetune.outcome import Reporter
-from flava_gpu.finetune.protocol import CheckpointEvent, ErrorEvent, StoppedEvent, TrainingJob, parse_event
+from flava_gpu.finetune.protocol import EXIT_CRASH, CheckpointEvent, ErrorEvent, StoppedEvent, TrainingJob, parse_event
 from flava_gpu.finetune.run import run
 from flava_gpu.finetune.sampling import BatchOrder
 from tests.finetune_job import (
@@ -210,6 +210,22 @@ def test_a_resume_from_another_run_is_refused(tmp_path: Path, base: Path) -> Non
         with pytest.raises(TrainingError, match="other data, model or hyperparameters") as caught:
             run_here(replace(changed, resume=point), tmp_path / "b")
         assert caught.value.code == "checkpoint_mismatch"
+
+
+@pytest.mark.parametrize("damage", ["optimizer.safetensors", "state.json", "cut"])
+def test_a_damaged_checkpoint_is_told_as_such_and_worth_another_attempt(
+    tmp_path: Path, base: Path, damage: str
+) -> None:
+    job = job_of(tmp_path, base, "text")
+    point = resume_point(run_here(job, tmp_path / "a").checkpoints[0], tmp_path / "a")
+    if damage == "cut":
+        model = Path(point.folder) / "model.safetensors"
+        model.write_bytes(model.read_bytes()[:-1])
+    else:
+        (Path(point.folder) / damage).unlink()
+    with pytest.raises(TrainingError) as caught:
+        run_here(replace(job, resume=point), tmp_path / "b")
+    assert (caught.value.code, caught.value.exit_code) == ("checkpoint_unreadable", EXIT_CRASH)
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_rows(tmp_path: Path, base: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,17 @@ def read_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
     if state.get("fingerprint") != fingerprint:
         raise TrainingError("checkpoint_mismatch", f"{folder.name}: of a run with other data, model or hyperparameters")
     return Checkpoint(tensors, state)
+
+
+@contextlib.contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """What lacks a file, a name or a shape that this version would have written is as good as damaged."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise crash("checkpoint_unreadable", f"{folder.name}: {type(error).__name__}") from error
 
 
 def remove_old(parent: Path, kept: int) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flava_gpu.finetune.batches import Batcher, class_targets, count_tokens
-from flava_gpu.finetune.checkpoints import Checkpoint, read_checkpoint
+from flava_gpu.finetune.checkpoints import Checkpoint, read_checkpoint, restoring
 from flava_gpu.finetune.dataset import Datasets
 from flava_gpu.finetune.errors import StoppedError
 from flava_gpu.finetune.head import Head, HeadSpec, head_states
@@ -93,8 +93,9 @@ def all_features(
     parts, done, counts = [], 0, {"tokens": 0, "images": 0}
     if job.resume is not None:
         checkpoint = read_checkpoint(Path(job.resume.folder), fingerprint)
-        parts = [checkpoint.tensors[FEATURES_FILE]["features"]]
-        done, counts = checkpoint.state["step"], checkpoint.state["counts"]
+        with restoring(Path(job.resume.folder)):
+            parts = [checkpoint.tensors[FEATURES_FILE]["features"]]
+            done, counts = checkpoint.state["step"], checkpoint.state["counts"]
         reporter.tell(LogEvent(f"resumed at row {done} of {total}"))
     began = last_checkpoint = last_progress = time.monotonic()
     first_row, model = done, start.model.eval()

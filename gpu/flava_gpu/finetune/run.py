@@ -20,6 +20,7 @@ from flava_gpu.finetune.checkpoints import (
     Checkpoint,
     read_checkpoint,
     restore_training,
+    restoring,
     trained_parameters,
     training_tensors,
 )
@@ -104,16 +105,17 @@ def run(job: TrainingJob, workdir: Path, ranks: Ranks, reporter: Reporter, kept_
     done, counts, history = 0, {"tokens": 0, "images": 0}, History([])
     if job.resume is not None:
         checkpoint = read_checkpoint(Path(job.resume.folder), fingerprint)
-        if checkpoint.state["batch_size"] != plan.batch_size:  # another number of devices divides it otherwise
-            raise crash(
-                "checkpoint_mismatch", f"batches of {plan.batch_size} here, {checkpoint.state['batch_size']} before"
+        with restoring(Path(job.resume.folder)):
+            if checkpoint.state["batch_size"] != plan.batch_size:  # another number of devices divides it otherwise
+                raise crash(
+                    "checkpoint_mismatch", f"batches of {plan.batch_size} here, {checkpoint.state['batch_size']} before"
+                )
+            restore_training(checkpoint, objective, optimizer)
+            done, counts, history = (
+                checkpoint.state["step"],
+                checkpoint.state["counts"],
+                History(checkpoint.state["history"]),
             )
-        restore_training(checkpoint, objective, optimizer)
-        done, counts, history = (
-            checkpoint.state["step"],
-            checkpoint.state["counts"],
-            History(checkpoint.state["history"]),
-        )
         tell(LogEvent(f"resumed at step {done} of {plan.steps}"))
 
     # Loop

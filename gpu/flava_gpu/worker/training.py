@@ -148,7 +148,7 @@ class TrainingRun:
             return None
         target = folder / "resume"
         for item in resume.objects:
-            transfer.read(item, target / item.name.rpartition("/")[2])
+            transfer.read_checkpoint(item, target / item.name.rpartition("/")[2])
         held.log("info", f"going on from the checkpoint of step {resume.step}")
         return ResumePoint(resume.step, str(target), resume.metrics)
 

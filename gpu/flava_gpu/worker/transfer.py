@@ -30,6 +30,10 @@ PARTIAL_CONTENT = 206
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class MissingObjectError(httpx2.RemoteProtocolError):
+    """The object store has no such object, or not yet."""
+
+
 class Transfer:
     """Reads and writes the objects of one held job. Raises JobError, retryable, when a transfer cannot be done."""
 
@@ -58,6 +62,15 @@ class Transfer:
             raise disk_error(error, item.name) from error
         finally:
             partial.unlink(missing_ok=True)
+
+    def read_checkpoint(self, item: JobObject, path: Path) -> None:
+        """As `read`, for an object to go on from: where it is not what it was, the gateway has to offer an earlier one."""
+        try:
+            self.read(item, path)
+        except JobError as error:
+            if error.code not in ("input_mismatch", "object_missing"):
+                raise
+            raise JobError("checkpoint_unreadable", str(error), retryable=True) from error
 
     def write(self, name: str, path: Path) -> JobObject:
         """Uploads `path` as the job's object `name`."""
@@ -132,7 +145,8 @@ class Transfer:
                 return
             except httpx2.TransportError as error:
                 if attempt == ATTEMPTS:
-                    raise JobError("transfer_failed", f"{what}: {error}", retryable=True) from error
+                    code = "object_missing" if isinstance(error, MissingObjectError) else "transfer_failed"
+                    raise JobError(code, f"{what}: {error}", retryable=True) from error
                 logger.warning("%s, attempt %d of %d: %s", what, attempt, ATTEMPTS, error)
             self._pause(min(LONGEST_PAUSE_SECONDS, 0.1 * 4 ** (attempt - 1)))
 
@@ -158,6 +172,8 @@ def describe(name: str, path: Path) -> JobObject:
 
 def raise_for_status(response: httpx2.Response) -> None:
     """A presigned URL that has expired answers 403 and one for an object in the making 404: both are worth a fresh one."""
+    if response.status_code == 404:
+        raise MissingObjectError("the object store answered 404")
     if response.status_code >= 300:
         # The address holds a signature: only the status is told.
         raise httpx2.RemoteProtocolError(f"the object store answered {response.status_code}")

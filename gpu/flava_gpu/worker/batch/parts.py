@@ -36,7 +36,7 @@ class PartedFile:
         with self.path.open("wb") as file:
             for item in mine:
                 part = self._folder / "part"
-                transfer.read(item, part)
+                transfer.read_checkpoint(item, part)
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file)
                 part.unlink()
