@@ -95,6 +95,32 @@ test(
   TIMEOUT_MS,
 )
 
+test(
+  'a resumed job that is handed back before it has a checkpoint of its own counts no attempt and goes on later',
+  async () => {
+    const { id } = await fineTune(ROWS, { n_epochs: EPOCHS * 10, batch_size: 4, checkpoint_every: 20 })
+    await until(async () => (await stepOf(id)) >= 20)
+    await client.fineTuning.jobs.pause(id)
+    await until(async () => (await stateOf(id)) === 'paused')
+    const [paused, attempts] = [await stepOf(id), await attemptsOf(id)]
+    await client.fineTuning.jobs.resume(id)
+    await until(async () => (await stateOf(id)) === 'running')
+    expect(await worker.stop()).toBe(0) // PyTorch is still being imported: no step is done
+    expect(await stateOf(id)).toBe('queued')
+    expect(await attemptsOf(id)).toBe(attempts)
+    expect(await stepOf(id)).toBe(paused)
+    worker = await startGpuWorker(workers, token, { id: 'third' })
+    await until(async () => (await stepOf(id)) > paused)
+    await client.fineTuning.jobs.cancel(id)
+    await until(async () => (await stateOf(id)) === 'cancelled')
+  },
+  TIMEOUT_MS,
+)
+
+async function attemptsOf(id: string): Promise<unknown> {
+  return (await get(workers, `/v1/jobs/${id}`)).body.attempts
+}
+
 async function fineTune(
   rows: readonly string[],
   hyperparameters: Record<string, number>,

@@ -12,6 +12,9 @@ export interface GpuWorker {
   readonly output: readonly string[]
   /** Ends it without a word, and waits until it is gone. */
   kill(): Promise<void>
+  /** SIGSTOP: as a machine that sleeps; it knows nothing of it. */
+  freeze(): void
+  thaw(): void
   /** SIGTERM, then its exit code. */
   stop(): Promise<number | null>
 }
@@ -61,7 +64,14 @@ export async function startGpuWorker(
     if (isRunning(child)) child.kill(signal)
     return ended
   }
-  return { id, output, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM') }
+  return {
+    id,
+    output,
+    kill: async () => void (await end('SIGKILL')),
+    freeze: () => void child.kill('SIGSTOP'),
+    thaw: () => void child.kill('SIGCONT'),
+    stop: () => end('SIGTERM'),
+  }
 }
 
 function isRunning(child: ChildProcess): boolean {

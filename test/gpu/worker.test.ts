@@ -136,6 +136,26 @@ test('a worker killed in the middle of a batch is replaced: every request is ans
   expect(job).toMatchObject({ status: 'succeeded', attempts: 2 })
 })
 
+test('a worker that slept for longer than its lease finds its batch done by another, and drops what it has', async () => {
+  const total = 1_000
+  const { id } = await createBatch(longLines(total))
+  await until(async () => ((await client.batches.retrieve(id)).request_counts?.completed ?? 0) > 0)
+  worker.freeze()
+  const other = await startGpuWorker(workers, token, { id: 'third' })
+  await until(async () => (await client.batches.retrieve(id)).status === 'completed')
+  const before = await client.batches.retrieve(id)
+  worker.thaw()
+  await until(() => Promise.resolve(worker.output.join('').includes(`${id}: the lease is lost`)))
+  await other.stop()
+  expect(await client.batches.retrieve(id)).toEqual(before)
+  expect(before.request_counts).toEqual({ total, completed: total, failed: 0 })
+  const { body: job } = await get(workers, `/v1/jobs/${id}`)
+  expect(job).toMatchObject({ status: 'succeeded', attempts: 2 })
+  const image = await pngBase64(4)
+  const answer = await post(workers, '/v1/multimodal/match', { model: MODEL, images: [image], texts: ['x'] }, WAIT)
+  expect(answer.status).toBe(200) // by the one that slept, which goes on with the next job
+})
+
 test('interactive calls are answered while a batch runs', async () => {
   const { id } = await createBatch(longLines(6_000))
   await until(async () => ((await client.batches.retrieve(id)).request_counts?.completed ?? 0) > 0)
