@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { BATCH_ENDPOINTS } from '../jobs/job-work.ts'
 import { maxRuntimeSecondsOf } from '../jobs/kinds.ts'
+import { ExpiresAfterSchema } from './files-schema.ts'
 import { maxRuntimeSchema, MetadataSchema } from './job-options.ts'
 
 const MAX_WINDOW_HOURS = 168
@@ -25,6 +26,9 @@ export const BatchRequestSchema = z
     input_file_id: z.string().meta({ description: 'A file of purpose batch: JSON Lines of requests to the endpoint.' }),
     endpoint: z.enum(BATCH_ENDPOINTS),
     completion_window: CompletionWindowSchema,
+    output_expires_after: ExpiresAfterSchema.nullish().meta({
+      description: 'Of the files that it leaves. Default: never.',
+    }),
     metadata: MetadataSchema.nullish(),
     x_flava: z.object({ max_runtime_seconds: maxRuntimeSchema(maxRuntimeSecondsOf('batch')).optional() }).nullish(),
   })
@@ -63,7 +67,10 @@ export const BatchSchema = z
       'cancelling',
       'cancelled',
     ]),
-    output_file_id: z.string().nullable(),
+    output_file_id: z
+      .string()
+      .nullable()
+      .meta({ description: 'Of a batch that has completed; one that is cancelled or expires leaves none.' }),
     error_file_id: z.string().nullable().meta({ description: 'The lines that failed, with their errors.' }),
     created_at: z.int(),
     in_progress_at: seconds,

@@ -50,6 +50,7 @@ function createBatch(c: AppContext, deps: JobDependencies): Promise<Response> {
           inputFile: request.input_file_id,
           completionWindow: request.completion_window,
           completionWindowMs: completionWindowMs(request.completion_window) ?? 0,
+          outputExpiresAfterSeconds: request.output_expires_after?.seconds ?? null,
           metadata: request.metadata ?? null,
           maxRuntimeSeconds: request.x_flava?.max_runtime_seconds,
           attempt,
@@ -103,9 +104,9 @@ function toBatch(job: JobRecord): Batch {
     created_at: toSeconds(job.createdAtMs),
     in_progress_at: toSeconds(job.startedAtMs),
     expires_at: toSeconds(job.deadlineMs),
-    // Neither moment is kept: a batch is finalized in the statement that completes it.
+    // Not a moment of its own: a batch is finalized in the statement that completes it.
     finalizing_at: endedAs('completed'),
-    cancelling_at: endedAs('cancelled'),
+    cancelling_at: toSeconds(job.cancelRequestedAtMs) ?? endedAs('cancelled'),
     completed_at: endedAs('completed'),
     failed_at: endedAs('failed'),
     expired_at: endedAs('expired'),

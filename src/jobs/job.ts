@@ -34,6 +34,8 @@ export interface OutputFile extends StoredObject {
   fileId: string | null
   filename: string
   purpose: FilePurpose
+  /** From its making on; for ever when absent. */
+  expiresAfterSeconds?: number
 }
 
 export interface JobUsage {
@@ -59,6 +61,8 @@ export interface JobRecord {
   deadlineMs: number | null
   worker: string | null
   isCancelRequested: boolean
+  /** When it was, of a job that ran then; null otherwise. */
+  cancelRequestedAtMs: number | null
   isPauseRequested: boolean
   progress: Progress | null
   error: JobError | null

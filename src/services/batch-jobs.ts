@@ -18,6 +18,8 @@ export interface BatchRequest {
   inputFile: string
   completionWindow: string
   completionWindowMs: number
+  /** How long the files that it leaves are kept; null for ever. */
+  outputExpiresAfterSeconds: number | null
   metadata: Record<string, string> | null
   maxRuntimeSeconds: number | undefined
   attempt: Attempt
@@ -54,6 +56,7 @@ export async function submitBatch(request: BatchRequest, deps: JobDependencies):
     endpoint,
     inputFile: file.id,
     completionWindow: request.completionWindow,
+    outputExpiresAfterSeconds: request.outputExpiresAfterSeconds,
   }
   const [head] = HEADS[endpoint]
   return submitJob(

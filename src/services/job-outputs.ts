@@ -5,11 +5,12 @@ import { baseModelId, fineTunedModelId, newId, type RandomHex } from '../jobs/id
 import type { FilePurpose, FineTunedModel, JobRecord, OutputFile, StoredObject } from '../jobs/job.ts'
 import { FineTuningResultSchema } from '../jobs/job-work.ts'
 import { RESULT_OBJECT } from '../jobs/worker-protocol.ts'
-import { FineTuningJobSchema } from './job-requests.ts'
+import { BatchJobSchema, FineTuningJobSchema } from './job-requests.ts'
 
 /** A result too long to be inline, and what interactive jobs write, stay with the job. */
 export function toOutputFiles(job: JobRecord, outputs: readonly StoredObject[], randomHex: RandomHex): OutputFile[] {
   const purpose = purposeOf(job)
+  const expiresAfterSeconds = job.kind === 'batch' ? BatchJobSchema.parse(job.request).outputExpiresAfterSeconds : null
   return outputs.map((output) => {
     const isFile = purpose !== null && output.name !== RESULT_OBJECT
     return {
@@ -17,6 +18,7 @@ export function toOutputFiles(job: JobRecord, outputs: readonly StoredObject[], 
       fileId: isFile ? newId('file', randomHex) : null,
       filename: filenameOf(job, output.name),
       purpose: purpose ?? 'user_data',
+      ...(expiresAfterSeconds === null ? {} : { expiresAfterSeconds }),
     }
   })
 }

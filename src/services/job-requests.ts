@@ -30,6 +30,8 @@ export const BatchJobSchema = z.object({
   endpoint: z.enum(BATCH_ENDPOINTS),
   inputFile: z.string(),
   completionWindow: z.string(),
+  /** Absent in what older releases kept. */
+  outputExpiresAfterSeconds: z.int().nullable().default(null),
 })
 
 export const FineTuningJobSchema = z.object({

@@ -5,6 +5,7 @@ import type { JobBroker } from '../jobs/ports.ts'
 import { createBroker, type BrokerParts } from '../platform/broker/broker.ts'
 import { nextDueMs, settleDueJobs } from '../platform/broker/due-jobs.ts'
 import { offerOf } from '../platform/broker/job-rows.ts'
+import { boundLeases } from '../platform/broker/lease-rows.ts'
 import { createLeaseWaiters } from '../platform/broker/lease-waiters.ts'
 import { createOutbox, type Outbox } from '../platform/broker/outbox.ts'
 import { migrate } from '../platform/broker/schema.ts'
@@ -28,6 +29,8 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
   readonly #outbox: Outbox
   /** What the alarm is set to; undefined when it is not known, null when to nothing. */
   #alarmAtMs: number | null | undefined
+  /** What the clock said last. Before this start nobody knows, so the first look counts as a fall. */
+  #seenMs = Number.POSITIVE_INFINITY
 
   constructor(ctx: DurableObjectState, env: BrokerEnv) {
     super(ctx, env)
@@ -53,6 +56,7 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
 
   /** A method of the JobBroker port by its name. */
   async call(method: string, args: unknown[]): Promise<RpcResult<unknown>> {
+    this.#watchClock()
     const answer = await toRpcResult(() => this.#run(method, args), logError)
     await this.#setAlarm()
     return answer
@@ -60,6 +64,7 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
 
   override async alarm(): Promise<void> {
     this.#alarmAtMs = undefined
+    this.#watchClock()
     const { store } = this.#parts
     store.transaction(() => settleDueJobs(store))
     await this.#sendAgain()
@@ -69,6 +74,12 @@ export class JobBrokerObject extends DurableObject<BrokerEnv> {
   /** Milliseconds since 1970; tests move it. */
   protected now(): number {
     return Date.now()
+  }
+
+  #watchClock(): void {
+    const now = this.now()
+    if (now < this.#seenMs) boundLeases(this.#parts.store)
+    this.#seenMs = now
   }
 
   /** What was stored and never came through the Queue. */

@@ -70,6 +70,20 @@ describe('a batch', () => {
     expect(spaces[2]).toBeNull()
   })
 
+  test('leaves files that expire when it was asked to', async () => {
+    const wanted = { output_expires_after: { anchor: 'created_at', seconds: 7200 } }
+    const { body } = await createBatch(line('/v1/embeddings'), wanted)
+    const lease = await worker.leaseOne()
+    expect(lease.job).toBe(body.id)
+    const outputs = await worker.write(lease, { 'output.jsonl': '{}\n' })
+    await worker.complete(lease, { request_counts: { total: 1, completed: 1, failed: 0 } }, { outputs })
+    const done = (await get(workers, `${BATCHES}/${lease.job}`, bearer('sk-one'))).body
+    const file = (await get(workers, `/v1/files/${String(done['output_file_id'])}`, bearer('sk-one'))).body
+    expect(Number(file['expires_at']) - Number(file['created_at'])).toBe(7200)
+    const refused = await createBatch(line('/v1/embeddings'), { output_expires_after: { anchor: 'now', seconds: 1 } })
+    expect([refused.status, errorOf(refused).param]).toEqual([400, 'output_expires_after.anchor'])
+  })
+
   test('reads the model off a first line that is longer than one piece of the stream', async () => {
     const body = { input: 'x'.repeat(3_000_000), model: MODEL }
     const long = JSON.stringify({ custom_id: 'a', method: 'POST', url: '/v1/embeddings', body })
@@ -156,7 +170,9 @@ describe('a batch', () => {
       request_counts: counts,
     })
     await post(workers, `/v1/jobs/${String(body.id)}/cancel`, {}, bearer('sk-one'))
-    expect((await get(workers, path, bearer('sk-one'))).body).toMatchObject({ status: 'cancelling' })
+    const asked = (await get(workers, path, bearer('sk-one'))).body
+    expect(asked).toMatchObject({ status: 'cancelling', cancelled_at: null })
+    expect(asked['cancelling_at']).toBeGreaterThanOrEqual(Number(asked['in_progress_at']))
   })
 })
 

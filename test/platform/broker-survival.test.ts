@@ -83,7 +83,7 @@ test('a database of the first release is migrated, and the jobs in flight in it 
   await running.restartWith(OLD_DATABASE + twins)
   expect(await running.rows('SELECT job FROM checkpoints GROUP BY job, fence, step HAVING count(*) > 1')).toEqual([])
   const [{ version } = {}] = await running.rows('SELECT version FROM schema_version')
-  expect(version).toBe(5)
+  expect(version).toBe(6)
   const [stored, queued] = ['batch_00000000000000000000a001', 'batch_00000000000000000000a002']
   const [training, done] = ['ftjob-00000000000000000000a003', 'job_00000000000000000000a004']
   expect(await broker.get(PROJECT, done)).toMatchObject({ state: 'succeeded', result: { scores: [0.5] } })
@@ -117,7 +117,7 @@ test('a database of a later release is left alone', async () => {
   await expect(broker.metrics()).rejects.toThrow('did not answer')
 })
 
-test('a clock that falls back by minutes gives no job to two workers, and the lease lasts no longer for it', async () => {
+test('a clock that falls back by minutes gives no job to two workers, and a heartbeat sets the lease anew', async () => {
   await running.advance(300_000)
   const id = await queueJob(broker)
   const held = await leaseOne(broker, 'a')
@@ -128,6 +128,24 @@ test('a clock that falls back by minutes gives no job to two workers, and the le
   await running.advance(30_001)
   expect(await broker.get(PROJECT, id)).toMatchObject({ state: 'queued', attempt: 1 })
   expect(await beat(broker, 'a', held, { sequence: 2 })).toMatchObject({ is_held: false })
+})
+
+test('a worker that dies while the clock falls back loses its job after the length of its lease', async () => {
+  await running.advance(300_000)
+  const id = await queueJob(broker)
+  await leaseOne(broker, 'a')
+  await running.killAndRestart()
+  expect(await lease(broker, 'b')).toEqual([])
+  await running.advance(30_001)
+  expect(await broker.get(PROJECT, id)).toMatchObject({ state: 'queued', error: { code: 'lease_expired' } })
+})
+
+test('a clock that falls back in a running broker makes no lease longer', async () => {
+  const id = await queueJob(broker)
+  await leaseOne(broker, 'a')
+  await running.advance(-300_000)
+  await running.advance(30_001)
+  expect(await broker.get(PROJECT, id)).toMatchObject({ state: 'queued', error: { code: 'lease_expired' } })
 })
 
 test('a clock that leaps ahead takes leases away, and what comes late is refused rather than lost twice', async () => {

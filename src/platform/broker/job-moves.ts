@@ -17,7 +17,12 @@ export function cancelJob(store: BrokerStore, project: string, id: string): void
     return
   }
   if (row.is_cancel_requested === 1) return
-  run(store, `UPDATE jobs SET is_cancel_requested = 1 WHERE id = ? AND state = 'running'`, id)
+  run(
+    store,
+    `UPDATE jobs SET is_cancel_requested = 1, cancel_requested_ms = ? WHERE id = ? AND state = 'running'`,
+    store.now(),
+    id,
+  )
   addStateEvent(store, id, 'running', 'Its worker is asked to cancel the job.')
 }
 
@@ -73,7 +78,7 @@ export function retryJob(store: BrokerStore, project: string, id: string): void 
     store,
     `UPDATE jobs SET
        state = ?, ready_ms = ?, not_before_ms = 0, ended_ms = NULL, attempt = 0, run_ms = 0, wait_ms = 0, error = NULL,
-       is_cancel_requested = 0, is_pause_requested = 0, progress = NULL,
+       is_cancel_requested = 0, cancel_requested_ms = NULL, is_pause_requested = 0, progress = NULL,
        deadline_ms = ? + window_ms
      WHERE id = ? AND state IN (${quoted(sourcesOf('retry'))})`,
     targetOf('retry'),

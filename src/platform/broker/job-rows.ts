@@ -48,6 +48,7 @@ export type JobRow = {
   run_ms: number
   wait_ms: number
   is_cancel_requested: number
+  cancel_requested_ms: number | null
   is_pause_requested: number
   progress: string | null
   error: string | null
@@ -214,6 +215,7 @@ export function toRecord(store: BrokerStore, row: JobRow, known: KnownWorkers): 
     deadlineMs: row.deadline_ms,
     worker: row.worker,
     isCancelRequested: row.is_cancel_requested === 1,
+    cancelRequestedAtMs: row.cancel_requested_ms,
     isPauseRequested: row.is_pause_requested === 1,
     progress: row.progress === null ? null : readJson(row.progress),
     error: row.error === null ? null : readJson(row.error),

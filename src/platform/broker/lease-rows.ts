@@ -42,6 +42,7 @@ export function takeLeases(store: BrokerStore, request: LeaseRequest, token: Wor
     store,
     `UPDATE jobs SET
        state = ?, worker = ?, token = ?, fence = fence + 1, attempt = attempt + 1, started_ms = ?, lease_until_ms = ?,
+       lease_ms = ?,
        run_until_ms = ? + max_runtime_ms - run_ms, wait_ms = wait_ms + ? - ready_ms,
        heartbeat_sequence = 0, lease_gpu_seconds = 0, is_pause_requested = 0
      WHERE state IN (${quoted(sourcesOf('lease'))}) AND id IN (SELECT value FROM json_each(?))
@@ -51,6 +52,7 @@ export function takeLeases(store: BrokerStore, request: LeaseRequest, token: Wor
     token.id,
     now,
     now + request.lease_ms,
+    request.lease_ms,
     now,
     now,
     listParameter(chosen),
@@ -129,6 +131,16 @@ function toLease(store: BrokerStore, row: JobRow, leaseMs: number): Lease {
     objects: readJson<StoredObject[]>(row.objects).map(withoutKey),
     resume: resumeCheckpoint(store, row.id, row.fence)?.checkpoint ?? null,
   }
+}
+
+/** After the clock fell back: no lease lasts longer from now on than its worker asked for. */
+export function boundLeases(store: BrokerStore): void {
+  const now = store.now()
+  store.sql.exec(
+    `UPDATE jobs SET lease_until_ms = ? + lease_ms WHERE state = 'running' AND lease_until_ms > ? + lease_ms`,
+    now,
+    now,
+  )
 }
 
 /** The job if this lease of it is the live one. */

@@ -254,6 +254,11 @@ const MIGRATIONS: readonly string[] = [
   -- What a completed upload was made of, for a completion that is sent again.
   ALTER TABLE uploads ADD COLUMN part_ids TEXT;
   `,
+  `
+  ALTER TABLE jobs ADD COLUMN cancel_requested_ms INTEGER;
+  -- What the worker asked for last: a clock that falls back makes no lease longer than that.
+  ALTER TABLE jobs ADD COLUMN lease_ms INTEGER;
+  `,
 ]
 
 const SCHEMA_VERSION = MIGRATIONS.length

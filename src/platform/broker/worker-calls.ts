@@ -44,9 +44,10 @@ function beatOfJob(
   const progress = isNew && beat.progress !== undefined ? JSON.stringify(beat.progress) : null
   run(
     store,
-    `UPDATE jobs SET lease_until_ms = ?, heartbeat_sequence = ?, progress = coalesce(?, progress)
+    `UPDATE jobs SET lease_until_ms = ?, lease_ms = ?, heartbeat_sequence = ?, progress = coalesce(?, progress)
      WHERE id = ? AND worker = ? AND fence = ? AND state = 'running'`,
     store.now() + leaseMs,
+    leaseMs,
     Math.max(beat.sequence, row.heartbeat_sequence),
     progress,
     job,
@@ -154,6 +155,8 @@ export function staleLease(): StaleLeaseError {
 }
 
 function toFile(store: BrokerStore, { project }: JobRow, id: string, output: OutputFile): FileRecord {
-  const { filename, purpose, key, bytes, sha256 } = output
-  return { id, project, key, bytes, sha256, filename, purpose, createdAtMs: store.now(), expiresAtMs: null }
+  const { filename, purpose, key, bytes, sha256, expiresAfterSeconds } = output
+  const createdAtMs = store.now()
+  const expiresAtMs = expiresAfterSeconds === undefined ? null : createdAtMs + expiresAfterSeconds * 1000
+  return { id, project, key, bytes, sha256, filename, purpose, createdAtMs, expiresAtMs }
 }
