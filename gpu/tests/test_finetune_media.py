@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -96,6 +99,34 @@ def test_what_is_no_archive_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TrainingError, match="media archive 1: cannot be read"):
         archives(tmp_path, tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_header_of_megabytes_is_refused_before_it_is_read(tmp_path: Path, kind: bytes, mode: str) -> None:
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, media.MAX_HEADER_BYTES + 1
+    plain = header.tobuf() + b"0" * (header.size + 511)
+    (tmp_path / "a").write_bytes(plain if mode == "w" else gzip.compress(plain))
+    with pytest.raises(TrainingError, match="a header of") as caught:
+        archives(tmp_path, tmp_path / "a")
+    assert caught.value.code == "invalid_media"
+
+
+def test_a_compressed_tar_takes_no_more_than_its_share_of_the_disk_and_no_bomb_unpacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", {"zeros": b"\0" * 1_000_000}, "w:gz")
+    assert archives(tmp_path, path).read("zeros")[:1] == b"\0"
+    monkeypatch.setattr(media, "FREE_UNPACKED_BYTES", 1000)
+    with pytest.raises(TrainingError, match="unpack to more than 100 times"):
+        archives(tmp_path, path)
+    monkeypatch.setattr(media, "FREE_UNPACKED_BYTES", 1 << 30)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(OSError, match="no room") as full:
+        archives(tmp_path, path)
+    assert full.value.errno == errno.ENOSPC
 
 
 def test_a_name_in_two_archives_is_ambiguous(tmp_path: Path) -> None:

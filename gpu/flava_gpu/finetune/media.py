@@ -7,14 +7,17 @@ MAX_PICTURE_BYTES is refused however little it takes in the archive.
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import os
+import shutil
 import tarfile
 import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from flava_gpu.finetune.errors import TrainingError
 
@@ -22,6 +25,20 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_MEMBERS = 5_000_000
 MAX_UNPACKED_TAR_BYTES = 64 * 1024**3
 """What a compressed tar may become: it has to be unpacked once to be read at random."""
+MAX_UNPACKED_RATIO = 100
+FREE_UNPACKED_BYTES = 1024**3
+"""Beyond this a compressed tar that grows by more than MAX_UNPACKED_RATIO is a bomb: pictures are compressed already."""
+DISK_SHARE = 0.5
+"""Of the free disk that an unpacked tar may take: other jobs write to it too."""
+MAX_HEADER_BYTES = 1024**2
+"""Of an extended header or a long name, which tarfile reads whole into memory."""
+LONG_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 MAX_NAMES_COMPARED = 20_000
 """When a name is unknown and the nearest one is looked for."""
 
@@ -38,6 +55,15 @@ class Member:
     offset: int
     """Of the bytes in a tar; a zip looks members up by name."""
     size_bytes: int
+
+
+class BoundedTarInfo(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in LONG_HEADERS and header.size > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {header.size} bytes, more than {MAX_HEADER_BYTES}")
+        return header
 
 
 class ZipArchive:
@@ -67,7 +93,7 @@ class TarArchive:
 
     def members(self, archive: int) -> list[Member]:
         members = []
-        with tarfile.open(self._path, "r:") as tar:
+        with tarfile.open(self._path, "r:", tarinfo=BoundedTarInfo) as tar:
             while (info := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header
                 if info.isreg() and not info.issparse():
@@ -170,7 +196,7 @@ def open_archive(path: Path, unpacked: Path) -> ZipArchive | TarArchive:
 
 def is_plain_tar(path: Path) -> bool:
     try:
-        with tarfile.open(path, "r:"):
+        with tarfile.open(path, "r:", tarinfo=BoundedTarInfo):
             return True
     except tarfile.ReadError:
         return False
@@ -179,13 +205,19 @@ def is_plain_tar(path: Path) -> bool:
 def unpack_tar(path: Path, plain: Path) -> None:
     """A gzip, bzip2 or xz tar as a plain tar of its regular files, bounded in size."""
     written = 0
-    with tarfile.open(path, "r:*") as packed, tarfile.open(plain, "w") as unpacked:
+    most = max(FREE_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
+    room = DISK_SHARE * shutil.disk_usage(plain.parent).free
+    with tarfile.open(path, "r:*", tarinfo=BoundedTarInfo) as packed, tarfile.open(plain, "w") as unpacked:
         for info in packed:
             if not info.isreg():
                 continue
             written += info.size
             if written > MAX_UNPACKED_TAR_BYTES or info.size > MAX_PICTURE_BYTES:
                 raise ValueError(f"{short(info.name)} makes it unpack to more than a data set may have")
+            if written > most:
+                raise ValueError(f"{short(info.name)} makes it unpack to more than {MAX_UNPACKED_RATIO} times its size")
+            if written > room:
+                raise OSError(errno.ENOSPC, "no room on the worker's disk to unpack an archive")
             file = packed.extractfile(info)
             assert file is not None
             unpacked.addfile(info, io.BufferedReader(file))  # type: ignore[arg-type]
