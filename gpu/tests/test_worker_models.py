@@ -117,6 +117,23 @@ def test_a_fine_tuned_model_comes_from_the_jobs_objects_and_one_with_a_pickle_do
     assert (refused.value.code, refused.value.retryable) == ("checkpoint_pickle_refused", False)
 
 
+def test_files_that_training_reads_are_not_removed_to_make_room(tmp_path: Path) -> None:
+    def fetch(item: JobObject, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((CHECKPOINT / item.name.removeprefix("model/")).read_bytes())
+
+    catalog = ModelCatalog(models_folder(tmp_path, "other"))
+    store: ModelStore[Any] = ModelStore(catalog, lambda folder, heads: Weight(60), 100, tmp_path / "cache")
+    names = ("model/config.json", "model/model.safetensors", "model/training.json")
+    model = ModelRef("ft:x", "flava-emoji", tuple(JobObject(name, 1, "0" * 64) for name in names))
+    store.get(model, fetch)
+    with store.kept_files(model):
+        folder, _ = store.locate(model, fetch)
+        store.get(base("other"), no_fetch)  # the fine-tuned model goes from memory
+        assert (folder / "model.safetensors").is_file()
+    assert not folder.exists()
+
+
 def test_a_model_that_this_worker_does_not_have_is_another_workers(tmp_path: Path) -> None:
     store: ModelStore[Any] = ModelStore(ModelCatalog(MODELS), lambda folder, heads: Weight(1), 100, tmp_path)
     with pytest.raises(JobError) as refused:

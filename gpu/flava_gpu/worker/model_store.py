@@ -9,8 +9,9 @@ import hashlib
 import logging
 import shutil
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -45,6 +46,7 @@ class ModelStore(Generic[Model]):
         self._cache = cache
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, Model] = OrderedDict()
+        self._read: Counter[str] = Counter()
 
     def loaded_ids(self) -> frozenset[str]:
         """Base models that are in memory."""
@@ -83,11 +85,23 @@ class ModelStore(Generic[Model]):
         except CheckpointError as error:
             raise checkpoint_error(model, error) from error
 
-    def drop_files(self, model: ModelRef) -> None:
-        """Of a fine-tuned model that was located and is not loaded: it can be downloaded again."""
+    @contextmanager
+    def kept_files(self, model: ModelRef) -> Iterator[None]:
+        """While another process reads what `locate` finds. Afterwards a fine-tuned model's files go unless it is loaded."""
+        key = key_of(model)
         with self._lock:
-            if not model.is_base and key_of(model) not in self._loaded:
-                shutil.rmtree(self._cache / key_of(model), ignore_errors=True)
+            self._read[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._read[key] -= 1
+                if not model.is_base and key not in self._loaded:
+                    self._remove_files(key)
+
+    def _remove_files(self, key: str) -> None:
+        if self._read[key] == 0:
+            shutil.rmtree(self._cache / key, ignore_errors=True)
 
     def _make_room(self, kept: str) -> None:
         while len(self._loaded) > 1 and sum(model.bytes for model in self._loaded.values()) > self._budget_bytes:
@@ -96,7 +110,7 @@ class ModelStore(Generic[Model]):
                 return
             logger.info("unloading %s", oldest)
             del self._loaded[oldest]
-            shutil.rmtree(self._cache / oldest, ignore_errors=True)
+            self._remove_files(oldest)
 
 
 def key_of(model: ModelRef) -> str:

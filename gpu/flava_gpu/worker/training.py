@@ -91,10 +91,10 @@ class TrainingRun:
     def __call__(self, held: HeldJob, given: Any, transfer: Transfer, flush: Callable[[], None]) -> JobResult:
         folder = Path(tempfile.mkdtemp(prefix="training-", dir=self._workdir))
         try:
-            return self._train(held, given, transfer, flush, folder)
+            with self._store.kept_files(held.lease.model):
+                return self._train(held, given, transfer, flush, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            self._store.drop_files(held.lease.model)
 
     def _train(
         self, held: HeldJob, given: Any, transfer: Transfer, flush: Callable[[], None], folder: Path
