@@ -107,6 +107,24 @@ def test_news_that_cannot_be_told_is_dropped_and_the_leases_of_all_jobs_are_kept
     assert len(bench.gateway.beats(other)) > 2
 
 
+def test_neither_a_refused_message_nor_an_error_in_the_data_puts_what_a_user_wrote_into_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def run(held: HeldJob, given: Any, transfer: Transfer, flush: Any) -> JobResult:
+        raise JobError("invalid_data", "line 3: no picture 'my secret.png'", line=3)
+
+    bench.long(run)
+    bench.interactive()
+    jobs = [bench.gateway.add("batch", BATCH)]
+    jobs.append(bench.gateway.add("multimodal.match", {**MATCH, "texts": "my secret"}))
+    for job in jobs:
+        bench.gateway.wait_for(job, "failed")
+    assert "invalid_data" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_a_message_is_cut_to_what_the_contract_counts_which_is_utf_16() -> None:
     cut = shorten("😀" * MAX_MESSAGE_CHARACTERS)
     assert len(cut.encode("utf-16-le")) // 2 <= MAX_MESSAGE_CHARACTERS

@@ -48,7 +48,8 @@ class Contract:
         """Raises ContractError unless `message` is a valid `name`, as `LeaseResponse` or `multimodal.match.input`."""
         validator = self._validators.get(name)
         if validator is None:
-            validator = jsonschema_rs.Draft202012Validator(self._definitions[name])
+            # Masked: a message holds what users wrote, and errors are logged.
+            validator = jsonschema_rs.Draft202012Validator(self._definitions[name], mask="a value")
             self._validators[name] = validator
         try:
             validator.validate(message)

@@ -109,7 +109,8 @@ class Finisher:
                 "%s: %s: %s",
                 held.lease.job,
                 job_error.code,
-                job_error,
+                # What is final is the data's fault and may quote them; what is tried again is the machine's.
+                job_error if job_error.retryable else f"line {job_error.line}" if job_error.line else "not tried again",
                 exc_info=None if isinstance(error, JobError) else error,
             )
         state = self._client.fail(

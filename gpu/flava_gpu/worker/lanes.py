@@ -197,7 +197,7 @@ class InteractiveLane(Lane):
             if len(group) == 1:
                 self._end(first, error)
                 return
-            logger.warning("%d jobs together failed, each is tried alone: %r", len(group), error)
+            logger.warning("%d jobs together failed, each is tried alone: %s", len(group), type(error).__name__)
             for one in group:
                 self._run_group(kind, [one])
             return
