@@ -10,6 +10,9 @@ const PICTURE = dataUri('examples/cat.png', 'image/png')
 /** Good to its header, so the gateway takes it, and cut off behind it, so that no attempt can succeed. */
 const POISON = dataUri('examples/cat.png', 'image/png', 200)
 
+/** Of every batch. */
+export const BATCH_LINE_IDS: readonly string[] = Array.from({ length: 20 }, (_, index) => `line-${index}`)
+
 export interface PlannedJob {
   kind: 'match' | 'embeddings' | 'fill-mask' | 'poison' | 'batch' | 'fine-tuning'
   path: string
@@ -54,8 +57,8 @@ function describe(kind: PlannedJob['kind'], random: Random): Omit<PlannedJob, 'i
         body: { model: MODEL, input: [{ image: PICTURE, text: 'a [MASK]' }], top_k: 3 },
       }
     case 'batch': {
-      const lines = Array.from({ length: 20 }, (_, index) => ({
-        custom_id: `line-${index}`,
+      const lines = BATCH_LINE_IDS.map((id) => ({
+        custom_id: id,
         method: 'POST',
         url: '/v1/embeddings',
         body: { model: MODEL, input: random.pick(TEXTS) },

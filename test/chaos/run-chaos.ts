@@ -3,7 +3,7 @@
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { isTerminal, JOB_STATES, type JobState } from '../../src/jobs/states.ts'
-import { planJobs, type PlannedJob } from './mixed-jobs.ts'
+import { BATCH_LINE_IDS, planJobs, type PlannedJob } from './mixed-jobs.ts'
 import { createRandom, type Random } from './random.ts'
 import { startWorkerCrew, type WorkerCrew } from './worker-crew.ts'
 
@@ -157,7 +157,8 @@ async function account(
   const tally = { jobs: submitted.length, terminal: 0, lost: 0, double: 0, byState: {}, wrong: [] as string[] }
   const byState: Partial<Record<JobState, number>> = tally.byState
   for (const job of submitted) {
-    const { state } = await readJob(service, job.id)
+    const record = await readJob(service, job.id)
+    const { state } = record
     byState[state] = (byState[state] ?? 0) + 1
     if (!isTerminal(state)) {
       tally.lost += 1
@@ -167,7 +168,9 @@ async function account(
     const ends = await countEnds(service, job.id)
     if (ends > 1) tally.double += 1
     if (ends === 0) tally.lost += 1
-    if (!allowedEnds(job).includes(state)) tally.wrong.push(`${job.kind} ${job.id}: ${state}`)
+    const isPlanned = allowedEnds(job).includes(state) || isWornOut(record)
+    const fault = isPlanned ? await faultOf(service, job, state) : state
+    if (fault !== null) tally.wrong.push(`${job.kind} ${job.id}: ${fault}`)
   }
   return tally
 }
@@ -181,6 +184,42 @@ async function countEnds(service: ChaosService, id: string): Promise<number> {
   return states.filter(isTerminal).length
 }
 
+/** Killed at random often enough: every attempt was lost with its worker, none by the job's own fault. */
+function isWornOut({ state, attempts, maxAttempts, errorCode }: ReadJob): boolean {
+  return state === 'dead' && errorCode === 'lease_expired' && attempts >= maxAttempts
+}
+
+/** What is wrong with what a job left that says it has succeeded; null when nothing is. */
+async function faultOf(service: ChaosService, { kind, id }: SubmittedJob, state: JobState): Promise<string | null> {
+  if (state !== 'succeeded') return null
+  if (kind === 'batch') return faultOfBatch(service, id)
+  return kind === 'fine-tuning' ? faultOfModel(service, id) : null
+}
+
+/** Each line is answered once, whoever was killed on the way. */
+async function faultOfBatch(service: ChaosService, id: string): Promise<string | null> {
+  const { output_file_id: file } = await untilAnswered(service, `/v1/batches/${id}`, () => ({}))
+  if (typeof file !== 'string') return 'succeeded without an output file'
+  const response = await fetch(new URL(`/v1/files/${file}/content`, service.url))
+  if (!response.ok) return `output file: ${response.status}`
+  const lines = (await response.text()).trimEnd().split('\n')
+  const told = lines.map((line) => readCustomId(JSON.parse(line)))
+  const distinct = new Set(told)
+  const isWhole = BATCH_LINE_IDS.every((wanted) => distinct.has(wanted)) && distinct.size === BATCH_LINE_IDS.length
+  return isWhole && told.length === distinct.size ? null : `${told.length} lines, ${distinct.size} distinct`
+}
+
+async function faultOfModel(service: ChaosService, id: string): Promise<string | null> {
+  const { fine_tuned_model: model } = await untilAnswered(service, `/v1/fine_tuning/jobs/${id}`, () => ({}))
+  if (typeof model !== 'string') return 'succeeded without a model'
+  const response = await fetch(new URL(`/v1/models/${encodeURIComponent(model)}`, service.url))
+  return response.ok ? null : `model ${model}: ${response.status}`
+}
+
+function readCustomId(value: { custom_id?: unknown }): string {
+  return String(value.custom_id)
+}
+
 function allowedEnds({ kind, isCancelled }: PlannedJob): JobState[] {
   const end: JobState = kind === 'poison' ? 'failed' : 'succeeded'
   return isCancelled ? [end, 'cancelled'] : [end]
@@ -190,8 +229,23 @@ async function mintToken(service: ChaosService): Promise<string> {
   return String((await post(service, '/v1/worker_tokens', { name: 'chaos' })).token)
 }
 
-function readJob(service: ChaosService, id: string): Promise<{ state: JobState }> {
-  return untilAnswered(service, `/v1/jobs/${id}`, () => ({})).then(readState)
+interface ReadJob {
+  state: JobState
+  attempts: number
+  maxAttempts: number
+  errorCode: string | null
+}
+
+async function readJob(service: ChaosService, id: string): Promise<ReadJob> {
+  const answer = await untilAnswered(service, `/v1/jobs/${id}`, () => ({}))
+  const { error, attempts, max_attempts: maxAttempts } = answer
+  const hasCode = typeof error === 'object' && error !== null && 'code' in error
+  return {
+    ...readState(answer),
+    attempts: Number(attempts),
+    maxAttempts: Number(maxAttempts),
+    errorCode: hasCode ? String(error.code) : null,
+  }
 }
 
 function readState(value: { state?: unknown; status?: unknown }): { state: JobState } {
