@@ -32,13 +32,10 @@ export const JobSchema = z
     attempts: z.int(),
     max_attempts: z.int(),
     max_runtime_seconds: z.int(),
-    queue_position: z
-      .int()
-      .nullable()
-      .meta({
-        description:
-          'Jobs that go before it, 0 for the next; 1000 stands for 1000 and more. Null unless it waits, and in lists.',
-      }),
+    queue_position: z.int().nullable().meta({
+      description:
+        'Jobs that go before it, 0 for the next; 1000 stands for 1000 and more. Null unless it waits, and in lists.',
+    }),
     waiting_for: z.literal('worker').nullable().meta({ description: 'worker: no connected worker can do it.' }),
     worker: z.string().nullable(),
     cancel_requested: z.boolean(),
