@@ -214,6 +214,20 @@ def test_lines_that_utf_8_has_no_bytes_for_and_integers_written_as_floats_harm_n
     assert errors == [("key", 3)]
 
 
+def test_an_answer_that_json_has_no_word_for_is_an_error_of_its_line_alone(
+    gateway: Gateway, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_nan(endpoint: str, order: Any, *more: Any) -> dict[str, Any]:
+        return {"data": [float("nan") if order.given["items"][0]["text"] == "break" else 1.0]}
+
+    monkeypatch.setattr(batch_run, "response_of", with_nan)
+    job = add(gateway, [line(text, {"input": text}) for text in ("one", "break", "two")])
+    gateway.wait_for(job, "succeeded", 30)
+    assert [told["custom_id"] for told in outputs(gateway, job)] == ["one", "two"]
+    error = outputs(gateway, job, "errors.jsonl")[0]["error"]
+    assert (error["code"], error["line"]) == ("worker_error", 2)
+
+
 def test_a_batch_that_loses_its_worker_goes_on_where_it_was_with_nothing_lost_or_doubled(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

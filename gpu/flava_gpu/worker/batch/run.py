@@ -145,16 +145,27 @@ class OneBatch:
         for line, order in zip(lines, orders, strict=True):
             outcome, seconds = (order, 0.0) if isinstance(order, JobError) else next(results)
             if isinstance(order, Order) and isinstance(outcome, JobResult):
-                body = response_of(self._endpoint, order, outcome, self._about, seconds)
-                self._output.append(self._line(line, {"status_code": 200, "body": body}, None))
+                answer = self._answer_line(line, order, outcome, seconds)
+                if isinstance(answer, JobError):
+                    outcome = answer
+                else:
+                    self._output.append(answer)
+            if isinstance(outcome, JobResult):
                 counts.completed += 1
                 counts.tokens += outcome.usage.tokens
                 counts.images += outcome.usage.images
             else:
-                assert isinstance(outcome, JobError)
                 self._errors.append(self._error_line(line, outcome))
                 counts.failed += 1
             counts.done += 1
+
+    def _answer_line(self, line: Line, order: Order, outcome: JobResult, seconds: float) -> str | JobError:
+        try:
+            body = response_of(self._endpoint, order, outcome, self._about, seconds)
+            return self._line(line, {"status_code": 200, "body": body}, None)
+        except Exception as error:  # as a number that JSON has no word for
+            logger.error("%s: line %d: %s", self._held.lease.job, line.number, type(error).__name__)
+            return JobError("worker_error", f"the worker failed: {type(error).__name__}")
 
     def _order(self, line: Line) -> Order | JobError:
         if line.error is not None:
