@@ -19,7 +19,7 @@ import { takeBack } from './trash-rows.ts'
 import { addUsage } from './usage-rows.ts'
 
 /** What workers say of a checkpoint that is damaged, or is not what was hashed when it was told. */
-const UNREADABLE: readonly string[] = ['checkpoint_unreadable', 'input_mismatch']
+const UNREADABLE_CHECKPOINT = 'checkpoint_unreadable'
 
 type JobBeat = LeaseRenewal['jobs'][number]
 
@@ -85,7 +85,7 @@ export function failJob(store: BrokerStore, request: FailRequest, tokenId: strin
   if (row === undefined) throw staleLease()
   countGpuSeconds(store, row, gpu_seconds)
   if (checkpoint !== null) addCheckpoint(store, job, fence, checkpoint)
-  if (error !== null && UNREADABLE.includes(error.code)) giveUpResumed(store, job, fence)
+  if (error?.code === UNREADABLE_CHECKPOINT) giveUpResumed(store, job, fence)
   const state = endLease(store, row, outcome, error)
   if (state === undefined) throw staleLease()
   return { state }
