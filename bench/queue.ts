@@ -1,10 +1,10 @@
 // `npm run bench -- queue`: what the queue costs. Times from POST to lease and to result, jobs a second, leases under many waiting
 // workers, a multimodal match through the queue beside the same computation called directly, memory under a long upload.
 // `--only overhead,upload` leaves the others out.
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { machineLine } from './encoders/machine.ts'
-import { machineText } from './encoders/report-tables.ts'
 import { toThreeDecimals } from './encoders/statistics.ts'
 import { measureLatency, measureThroughput, measureWaiters } from './queue/broker.ts'
 import { measureOverhead } from './queue/overhead.ts'
@@ -25,8 +25,10 @@ const { values: flags } = parseArgs({
 })
 const parts = flags.only === undefined ? partSchema.options : z.array(partSchema).parse(flags.only.split(','))
 
-const machine = machineLine('flava-emoji')
-console.log(flags.json ? JSON.stringify(machine) : machineText([machine]))
+// Clients, Workers and GPU workers share the machine's cores, as they would anywhere.
+const machine = { ...machineLine('flava-emoji'), core: 'any' }
+const { cpu, date, commit } = machine
+console.log(flags.json ? JSON.stringify(machine) : `${cpu}, ${availableParallelism()} cores, ${date}, commit ${commit}`)
 for (const part of parts) {
   for (const figure of await PARTS[part]()) print(figure)
 }
