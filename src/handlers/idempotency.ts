@@ -4,6 +4,7 @@
 import { InvalidInputError } from '../errors.ts'
 import type { StoredResponse } from '../jobs/ports.ts'
 import type { JobDependencies } from '../services/job-dependencies.ts'
+import { sha256Hex } from '../services/sha256.ts'
 import type { Attempt } from '../services/submit-job.ts'
 import type { AppContext } from './context.ts'
 import { expectJson, parseJson, readBytes } from './request-body.ts'
@@ -84,8 +85,7 @@ async function fingerprintOf(c: AppContext, body: Uint8Array): Promise<string> {
   const whole = new Uint8Array(head.length + body.length)
   whole.set(head)
   whole.set(body, head.length)
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', whole))
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return sha256Hex(whole)
 }
 
 function toResponse(

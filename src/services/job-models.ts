@@ -7,6 +7,7 @@ import type { FineTunedModel, StoredObject } from '../jobs/job.ts'
 import type { Head } from '../jobs/kinds.ts'
 import type { ModelRef } from '../jobs/worker-protocol.ts'
 import type { JobDependencies } from './job-dependencies.ts'
+import { sha256Hex } from './sha256.ts'
 
 export interface JobModel {
   id: string
@@ -68,11 +69,6 @@ export async function retrievalSpace(model: JobModel): Promise<string> {
 
 async function spaceOf(text: string): Promise<string> {
   return (await sha256Hex(text)).slice(0, 16)
-}
-
-async function sha256Hex(text: string): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
 const BYTES_PER_WEIGHT = { inference: 4, training: 16 } as const
