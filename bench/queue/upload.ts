@@ -1,10 +1,10 @@
 // Memory of the gateway while a long upload passes: an isolate has 128 MB, so it must not grow with the upload's length.
 
-import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { freePort } from '../../test/free-port.ts'
 import { startWorkers } from '../../test/harness.ts'
+import { workerdProcesses } from '../../test/workerd-processes.ts'
 import { readIsolateHeap } from '../memory/isolate-heap.ts'
 import type { QueueFigure } from './figure.ts'
 import { readJsonAnswer } from './json-answer.ts'
@@ -97,9 +97,4 @@ async function upload(url: URL, parts: number, partBytes: number): Promise<void>
 function residentMib(pid: number): number {
   const [, kib = '0'] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
   return Number(kib) / 1024
-}
-
-function workerdProcesses(): number[] {
-  const table = execFileSync('ps', ['-e', '-o', 'pid=,comm='], { encoding: 'utf8' })
-  return [...table.matchAll(/^\s*(\d+) workerd/gm)].map(([, pid]) => Number(pid))
 }

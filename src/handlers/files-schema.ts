@@ -2,6 +2,7 @@
 
 import { z } from 'zod'
 import { FILE_PURPOSES, type FileRecord } from '../jobs/job.ts'
+import { toSeconds } from './unix-seconds.ts'
 
 const [MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS] = [3600, 2_592_000] as const
 const MAX_LIST = 10_000
@@ -74,8 +75,8 @@ export function toFile(file: FileRecord): z.infer<typeof FileSchema> {
     id: file.id,
     object: 'file',
     bytes: file.bytes,
-    created_at: Math.floor(file.createdAtMs / 1000),
-    expires_at: file.expiresAtMs === null ? null : Math.floor(file.expiresAtMs / 1000),
+    created_at: toSeconds(file.createdAtMs),
+    expires_at: toSeconds(file.expiresAtMs),
     filename: file.filename,
     purpose: file.purpose,
     status: 'processed',

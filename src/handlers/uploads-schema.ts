@@ -4,6 +4,7 @@ import { z } from 'zod'
 import type { FileRecord, UploadPart, UploadRecord } from '../jobs/job.ts'
 import { MAX_UPLOAD_BYTES } from '../services/uploads.ts'
 import { ExpiresAfterSchema, FileSchema, PurposeSchema, toFile } from './files-schema.ts'
+import { toSeconds } from './unix-seconds.ts'
 
 /** 4 GiB in parts of 64 MiB are 64; smaller parts are welcome within reason. */
 const MAX_PARTS = 10_000
@@ -57,8 +58,8 @@ export function toUpload(upload: UploadRecord, file: FileRecord | null): z.infer
     id: upload.id,
     object: 'upload',
     bytes: upload.bytes,
-    created_at: Math.floor(upload.createdAtMs / 1000),
-    expires_at: Math.floor(upload.expiresAtMs / 1000),
+    created_at: toSeconds(upload.createdAtMs),
+    expires_at: toSeconds(upload.expiresAtMs),
     filename: upload.filename,
     purpose: upload.purpose,
     status: upload.status,
@@ -67,5 +68,5 @@ export function toUpload(upload: UploadRecord, file: FileRecord | null): z.infer
 }
 
 export function toUploadPart({ id, createdAtMs }: UploadPart, uploadId: string): z.infer<typeof UploadPartSchema> {
-  return { id, object: 'upload.part', created_at: Math.floor(createdAtMs / 1000), upload_id: uploadId }
+  return { id, object: 'upload.part', created_at: toSeconds(createdAtMs), upload_id: uploadId }
 }

@@ -1,11 +1,11 @@
 // The service of a chaos run: all Workers in a workerd of their own, whose state outlives being killed.
 
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../free-port.ts'
 import { startWorkers } from '../harness.ts'
+import { workerdProcesses } from '../workerd-processes.ts'
 import type { ChaosService } from './run-chaos.ts'
 
 export async function startChaosService(): Promise<ChaosService & { stop(): Promise<void> }> {
@@ -27,14 +27,4 @@ export async function startChaosService(): Promise<ChaosService & { stop(): Prom
       rmSync(persistDirectory, { recursive: true, force: true })
     },
   }
-}
-
-/** Ids of the workerd processes that this process has started. */
-function workerdProcesses(): number[] {
-  const table = execFileSync('ps', ['-e', '-o', 'pid=,ppid=,comm='], { encoding: 'utf8' })
-  return table
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, parent, command]) => Number(parent) === process.pid && command?.startsWith('workerd') === true)
-    .map(([pid]) => Number(pid))
 }
