@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flava_gpu.config import AugmentationConfig
+from flava_gpu.training.config import AugmentationConfig
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as FlavaImageProcessor
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)

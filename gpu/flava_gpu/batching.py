@@ -1,23 +1,16 @@
-"""What one update sees: concepts, pictures, captions and glosses, drawn from a generator of that update alone.
-
-A batch depends on the seed and the update's number only, so a resumed run draws what the first would have drawn.
-"""
+"""Texts to token ids, and BERT's masking of them. Knows nothing of where texts come from."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from flava_gpu.config import CaptionsConfig
-from flava_gpu.pairs import Pairs
 from flava_gpu.vocabulary import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID
 
 IGNORE_INDEX = -100  # FlavaConfig.ce_ignore_index
-TEMPLATES = ("a picture of {}", "an icon of {}", "{} emoji", "a drawing of {}", "the {} symbol", "this is {}")
 
 
 @dataclass(frozen=True)
@@ -44,35 +37,6 @@ class SpecialIds:
 class TextBatch:
     input_ids: Tensor  # int64 [batch, seq_len], right-padded
     attention_mask: Tensor  # int64 [batch, seq_len], 1 = attend
-
-
-class PairSampler:
-    """Draws batches of distinct concepts, each with one picture and one caption."""
-
-    def __init__(self, pairs: Pairs, config: CaptionsConfig) -> None:
-        self.pairs = pairs
-        self.config = config
-        self.plain = pairs.by_concept(skin_tone=False)
-        self.toned = pairs.by_concept(skin_tone=True)
-        self.concepts = sorted(self.plain)
-
-    def draw(self, batch_size: int, rng: random.Random) -> tuple[Tensor, list[str]]:
-        """Pictures uint8 [batch, 4, side, side] and their captions."""
-        chosen = rng.sample(self.concepts, batch_size)
-        indices = [rng.choice(self._pictures(concept, rng)) for concept in chosen]
-        return self.pairs.images[indices], [self._caption(concept, rng) for concept in chosen]
-
-    def _pictures(self, concept: str, rng: random.Random) -> list[int]:
-        use_toned = concept in self.toned and rng.random() < self.config.skin
-        return self.toned[concept] if use_toned else self.plain[concept]
-
-    def _caption(self, concept: str, rng: random.Random) -> str:
-        name, *keywords = self.pairs.captions[concept]
-        caption = name
-        if keywords and rng.random() >= self.config.name:
-            some = rng.sample(keywords, min(len(keywords), rng.randint(1, 3)))
-            caption = ", ".join([name, *some] if rng.random() < 0.5 else some)
-        return rng.choice(TEMPLATES).format(caption) if rng.random() < self.config.template else caption
 
 
 def encode_texts(tokenizer: Tokenizer, texts: list[str], max_length: int) -> TextBatch:

@@ -1,7 +1,8 @@
-"""What training writes: a resumable state during the run and a plain Hugging Face checkpoint at its end."""
+"""What a stage writes at its end: a plain Hugging Face checkpoint with the record of how it was made."""
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 from pathlib import Path
@@ -12,20 +13,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import FlavaForPreTraining
-
-from flava_gpu.config import TrainConfig, as_plain
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` so that a kill at any moment leaves the old or the new file, never half of one."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def load_state(path: Path) -> dict[str, Any] | None:
-    """The last whole state, or None before the first."""
-    return torch.load(path, weights_only=True) if path.exists() else None
 
 
 def versions() -> dict[str, str]:
@@ -38,13 +25,13 @@ def versions() -> dict[str, str]:
 
 
 def export_checkpoint(
-    folder: Path, model: FlavaForPreTraining, tokenizer: Tokenizer, config: TrainConfig, record: dict[str, Any]
+    folder: Path, model: FlavaForPreTraining, tokenizer: Tokenizer | None, record: dict[str, Any]
 ) -> None:
     """Save fp16 safetensors, config, tokenizer and `record` where FlavaForPreTraining.from_pretrained finds them."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = FlavaForPreTraining(model.config)
-    half.load_state_dict(model.state_dict())
-    half.half().save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    training = {"config": as_plain(config), "versions": versions(), **record}
+    half = copy.deepcopy(model).half()
+    half.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save(str(folder / "tokenizer.json"))
+    training = {"versions": versions(), **record}
     (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""FLAVA's losses on transformers' own modules: global contrastive, MLM, and MMM-text with ITM on fused states.
+"""FLAVA's losses on transformers' own modules: global contrastive, MLM, MIM, and MMM with ITM on fused states.
 
 The maths follows FLAVA (arXiv 2112.04482) §3.1 and FlavaForPreTraining; the parts are called one by one because each
 update runs only some of them.
@@ -12,17 +12,26 @@ from torch import Tensor
 from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import IGNORE_INDEX
+from flava_gpu.distributed import Ranks
+from flava_gpu.token_loss import at_least_f32, token_cross_entropy
 
 LOGIT_SCALE_RANGE = (0.0, 4.6052)  # exp() gives a multiplier of 1 to 100, as in FlavaGlobalContrastiveHead
 
 
-def image_states(model: FlavaForPreTraining, pixel_values: Tensor, kept_patches: Tensor | None = None) -> Tensor:
+def image_states(
+    model: FlavaForPreTraining,
+    pixel_values: Tensor,
+    kept_patches: Tensor | None = None,
+    bool_masked_pos: Tensor | None = None,
+) -> Tensor:
     """States before the final layer norm, [batch, 1 + patches, hidden_size].
 
-    `kept_patches` int64 [batch, kept] picks patches (0 is the top left one); CLS always stays.
+    `kept_patches` int64 [batch, kept] picks patches (0 is the top left one); CLS always stays. `bool_masked_pos`
+    [batch, rows, columns] or [batch, patches] is 1 where the mask token stands for a patch.
     """
     image_model = model.flava.image_model
-    embedded = image_model.embeddings(pixel_values)  # [batch, 1 + num_patches, hidden_size]
+    masked = None if bool_masked_pos is None else bool_masked_pos.flatten(1)
+    embedded = image_model.embeddings(pixel_values, bool_masked_pos=masked)  # [batch, 1 + num_patches, hidden_size]
     if kept_patches is not None:
         index = kept_patches.unsqueeze(-1).expand(-1, -1, embedded.shape[-1]) + 1
         embedded = torch.cat([embedded[:, :1], embedded.gather(1, index)], dim=1)
@@ -38,13 +47,13 @@ def text_states(model: FlavaForPreTraining, input_ids: Tensor, attention_mask: T
 def image_embedding(model: FlavaForPreTraining, states: Tensor) -> Tensor:
     """L2-normalized projection of token 0 after the final layer norm, f32 [batch, projection_dim]."""
     token0 = model.flava.image_model.layernorm(states[:, 0])
-    return F.normalize(model.flava.image_projection(token0).float(), dim=-1)
+    return F.normalize(at_least_f32(model.flava.image_projection(token0)), dim=-1)
 
 
 def text_embedding(model: FlavaForPreTraining, states: Tensor) -> Tensor:
     """L2-normalized projection of token 0 after the final layer norm, f32 [batch, projection_dim]."""
     token0 = model.flava.text_model.layernorm(states[:, 0])
-    return F.normalize(model.flava.text_projection(token0).float(), dim=-1)
+    return F.normalize(at_least_f32(model.flava.text_projection(token0)), dim=-1)
 
 
 def contrastive_loss(
@@ -65,10 +74,36 @@ def contrastive_loss(
     return (to_text + to_image) / 2
 
 
-def mlm_loss(model: FlavaForPreTraining, masked_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of the masked word pieces, from the text encoder's states after its final layer norm."""
+def mlm_loss(
+    model: FlavaForPreTraining, masked_ids: Tensor, attention_mask: Tensor, labels: Tensor, ranks: Ranks | None = None
+) -> Tensor:
+    """Cross entropy of the masked word pieces, from the text encoder's states after its final layer norm.
+
+    A token loss of several devices is normalized by all their masked tokens (token_loss.py).
+    """
     states = model.flava.text_model.layernorm(text_states(model, masked_ids, attention_mask))
-    return _masked_cross_entropy(model.mlm_head, states, labels)
+    return _masked_cross_entropy(model.mlm_head, states, labels, ranks)
+
+
+def mim_loss(
+    model: FlavaForPreTraining,
+    pixel_values: Tensor,
+    bool_masked_pos: Tensor,
+    codebook_tokens: Tensor,
+    ranks: Ranks | None = None,
+) -> Tensor:
+    """Cross entropy of the masked patches' visual tokens, from the image encoder's states after its final layer norm.
+
+    `bool_masked_pos` and `codebook_tokens` int64 are [batch, rows, columns] of patches; only masked ones are predicted.
+    """
+    states = image_states(model, pixel_values, bool_masked_pos=bool_masked_pos)
+    patches = model.flava.image_model.layernorm(states)[:, 1:]  # CLS is never masked
+    return _masked_cross_entropy(model.mim_head, patches, patch_labels(bool_masked_pos, codebook_tokens), ranks)
+
+
+def patch_labels(bool_masked_pos: Tensor, codebook_tokens: Tensor) -> Tensor:
+    """int64 [batch, patches], -100 where nothing is predicted. A new tensor: transformers changes the caller's in place."""
+    return torch.where(bool_masked_pos.bool(), codebook_tokens, IGNORE_INDEX).flatten(1)
 
 
 def fused_states(model: FlavaForPreTraining, image: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
@@ -90,23 +125,29 @@ def multimodal_losses(
     attention_mask: Tensor,
     mlm_labels: Tensor,
     itm_labels: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """MMM-text on matched pairs and ITM on all, from unimodal states before their final layer norms.
+    mim_labels: Tensor | None = None,
+    ranks: Ranks | None = None,
+) -> dict[str, Tensor]:
+    """`itm` on all pairs, `mmm_text` and, with `mim_labels`, `mmm_image` on the matched ones.
 
-    `image` [batch, 1 + patches, hidden_size], `text` [batch, seq_len, hidden_size] of the masked words,
-    `itm_labels` int64 [batch], 1 = match.
+    From unimodal states before their final layer norms: `image` [batch, 1 + patches, hidden_size] of the masked picture,
+    `text` [batch, seq_len, hidden_size] of the masked words; `mim_labels` int64 [batch, patches] and `mlm_labels` int64
+    [batch, seq_len], -100 where nothing is predicted; `itm_labels` int64 [batch], 1 = match. As in FlavaForPreTraining, where
+    no pair of a batch matches all of them count as matched.
     """
     states = fused_states(model, image, text, attention_mask)
-    itm = F.cross_entropy(model.itm_head(states).float(), itm_labels)
-    matched = itm_labels == 1
+    losses = {"itm": F.cross_entropy(at_least_f32(model.itm_head(states)), itm_labels)}
+    matched = itm_labels != 0
     if not matched.any():
-        return itm.new_zeros(()), itm
+        matched = torch.ones_like(matched)
     words = states[matched, -text.shape[1] :]
-    return _masked_cross_entropy(model.mmm_text_head, words, mlm_labels[matched]), itm
+    losses["mmm_text"] = _masked_cross_entropy(model.mmm_text_head, words, mlm_labels[matched], ranks)
+    if mim_labels is not None:
+        patches = states[matched, 2 : 1 + image.shape[1]]  # behind the multimodal CLS and the image's
+        losses["mmm_image"] = _masked_cross_entropy(model.mmm_image_head, patches, mim_labels[matched], ranks)
+    return losses
 
 
-def _masked_cross_entropy(head: torch.nn.Module, states: Tensor, labels: Tensor) -> Tensor:
+def _masked_cross_entropy(head: torch.nn.Module, states: Tensor, labels: Tensor, ranks: Ranks | None) -> Tensor:
     chosen = labels != IGNORE_INDEX
-    if not chosen.any():
-        return states.new_zeros(())  # the mean of nothing is no number
-    return F.cross_entropy(head(states[chosen]).float(), labels[chosen])
+    return token_cross_entropy(head(states[chosen]), labels[chosen], ranks)

@@ -6,6 +6,7 @@ Knows the files of the data set and its splits; nothing of models, tokens or aug
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,10 @@ from tqdm import tqdm
 
 Role = Literal["train-style", "dev-style", "test-style"]
 Split = Literal["train", "dev", "test"]
+PictureKind = Literal["plain", "skin", "outlined", "line", "icon"]
+"""A vendor's drawing, its skin tone variants, the same with contours or as line art, and an icon or clip-art of that name."""
+
+ICON_FILES = ("icons.jsonl", "openclipart.jsonl")
 
 
 @dataclass(frozen=True)
@@ -24,66 +29,85 @@ class Pairs:
     """Pictures of one selection of styles and concepts."""
 
     images: torch.Tensor  # uint8 [n, 4, side, side], RGBA
-    concepts: list[str]  # base key of each picture, length n
-    has_skin_tone: list[bool]  # length n
+    concepts: list[str]  # of each picture, length n: an emoji's base key, or `icon:` and a name
+    kinds: list[PictureKind]  # length n
     names: dict[str, str]  # by concept: its name, the first caption
     captions: dict[str, list[str]]  # by concept: name first, then keywords
+    subgroups: dict[str, str]  # by concept, emoji alone: Unicode's subgroup, "animal-mammal"
 
-    def by_concept(self, skin_tone: bool) -> dict[str, list[int]]:
-        """Indices into `images` by concept, of plain pictures or of skin tone variants."""
+    def by_concept(self, *kinds: PictureKind) -> dict[str, list[int]]:
+        """Indices into `images` by concept, of pictures of these kinds."""
         indices: dict[str, list[int]] = {}
-        for index, (concept, skin) in enumerate(zip(self.concepts, self.has_skin_tone, strict=True)):
-            if skin == skin_tone:
+        for index, (concept, kind) in enumerate(zip(self.concepts, self.kinds, strict=True)):
+            if kind in kinds:
                 indices.setdefault(concept, []).append(index)
         return indices
 
 
-def read_rows(data: Path) -> list[dict[str, Any]]:
-    """All rows of pairs.jsonl; raises FileNotFoundError naming the command that writes it."""
-    path = data / "pairs.jsonl"
+@dataclass(frozen=True)
+class _Picture:
+    path: str
+    concept: str
+    kind: PictureKind
+
+
+def read_rows(data: Path, file: str = "pairs.jsonl") -> list[dict[str, Any]]:
+    """All rows of a file; raises FileNotFoundError naming the command that writes it."""
+    path = data / file
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run `npm run data` first")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def load_pairs(data: Path, role: Role, split: Split, with_skin_tones: bool = False) -> Pairs:
-    """Pictures of the styles with `role` and the concepts of `split`, captioned in English.
+def load_pairs(data: Path, role: Role, split: Split) -> Pairs:
+    """Vendors' own pictures of the styles with `role` and the concepts of `split`, captioned in English, without skin tones.
 
-    Raises ValueError when the selection is empty, or when a held-out family is in the training selection.
+    Raises ValueError when the selection is empty.
+    """
+    rows = [row for row in _select(read_rows(data), role, split) if not row["skin"]]
+    return _to_pairs(data, rows, [_Picture(row["image"], row["base"], "plain") for row in rows], f"{role} {split}")
+
+
+def load_training_pairs(data: Path) -> Pairs:
+    """Every picture that may be trained on: the training styles' with their variants, icons and clip-art.
+
+    An icon that is called as an emoji is becomes one more picture of that emoji; the others of one name make a concept.
+    Raises ValueError when a held-out family is among them.
     """
     everything = read_rows(data)
-    rows = [
-        row
-        for row in everything
-        if row["kind"] == "concept"
-        and row["style_role"] == role
-        and row["concept_split"] == split
-        and (with_skin_tones or not row["skin"])
-    ]
-    if not rows:
-        raise ValueError(f"{data}: no pictures with style_role {role} and concept_split {split}")
-    if role == "train-style" and split == "train":
-        _assert_disjoint(rows, everything)
-    names = {row["key"]: row["name"] for row in rows if not row["skin"]}
-    captions = {row["key"]: _captions(row) for row in rows if not row["skin"]}
-    rows = [row for row in rows if row["base"] in names]
-    return Pairs(
-        images=_load_images(data, [row["image"] for row in rows], f"{role} {split}"),
-        concepts=[row["base"] for row in rows],
-        has_skin_tone=[row["skin"] for row in rows],
-        names=names,
-        captions=captions,
-    )
+    emoji = _select(everything, "train-style", "train")
+    _assert_disjoint(emoji, everything)
+    known = {row["key"] for row in emoji if not row["skin"]}
+    emoji = [row for row in emoji if row["base"] in known]
+    pictures = [_Picture(row["image"], row["base"], "skin" if row["skin"] else "plain") for row in emoji]
+    for row in read_rows(data, "outlines.jsonl"):
+        if row["key"] in known:
+            pictures.append(_Picture(row["image"], row["key"], row["variant"]))
+    rows = [row for row in emoji if not row["skin"]]
+    concept_of_name = {row["name"].lower(): row["key"] for row in rows}
+    for icon in _icons(data):
+        name, *keywords = icon["captions"]
+        concept = concept_of_name.setdefault(name, f"icon:{name}")
+        pictures.append(_Picture(icon["image"], concept, "icon"))
+        if concept not in known:
+            rows.append({"key": concept, "name": name, "captions": {"en": keywords}, "subgroup": ""})
+    return _to_pairs(data, rows, pictures, "training")
 
 
 def load_glosses(data: Path, excluded_names: set[str]) -> list[str]:
     """WordNet glosses as "lemma: gloss", without those whose lemma names an excluded (held-out) concept."""
-    texts: list[str] = []
-    for line in (data / "glosses.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row["lemma"].lower() not in excluded_names:
-            texts.append(f"{row['lemma']}: {row['gloss']}")
-    return texts
+    return [
+        f"{row['lemma']}: {row['gloss']}"
+        for row in read_rows(data, "glosses.jsonl")
+        if row["lemma"].lower() not in excluded_names
+    ]
+
+
+def caption_texts(data: Path) -> list[str]:
+    """Distinct captions of the training pictures, in a fixed order."""
+    rows = _select(read_rows(data), "train-style", "train")
+    texts = [text for row in rows if not row["skin"] for text in [row["name"], *row["captions"]["en"]]]
+    return sorted({text.lower() for text in [*texts, *(text for icon in _icons(data) for text in icon["captions"])]})
 
 
 def held_out_names(data: Path) -> set[str]:
@@ -95,8 +119,38 @@ def held_out_names(data: Path) -> set[str]:
     }
 
 
-def _captions(row: dict[str, Any]) -> list[str]:
-    return list(dict.fromkeys([row["name"], *row["captions"]["en"]]))
+def _select(rows: list[dict[str, Any]], role: Role, split: Split) -> list[dict[str, Any]]:
+    chosen = [
+        row for row in rows if row["kind"] == "concept" and row["style_role"] == role and row["concept_split"] == split
+    ]
+    if not chosen:
+        raise ValueError(f"no pictures with style_role {role} and concept_split {split}")
+    return chosen
+
+
+def _icons(data: Path) -> Iterable[dict[str, Any]]:
+    """Rows of icon sets and clip-art with lower-case captions, the name first."""
+    for file in ICON_FILES:
+        if (data / file).exists():
+            for row in read_rows(data, file):
+                captions = row["captions"]["en"] if isinstance(row["captions"], dict) else row["captions"]
+                yield {**row, "captions": [text.lower() for text in dict.fromkeys([row["name"], *captions])]}
+
+
+def _to_pairs(data: Path, rows: list[dict[str, Any]], pictures: list[_Picture], label: str) -> Pairs:
+    """`rows` describe concepts; a concept that several describe has the captions of all, the first one's name first."""
+    captions: dict[str, dict[str, None]] = {}
+    for row in rows:
+        captions.setdefault(row["key"], {}).update(dict.fromkeys([row["name"], *row["captions"]["en"]]))
+    texts = {concept: list(found) for concept, found in captions.items()}
+    return Pairs(
+        images=_load_images(data, [picture.path for picture in pictures], label),
+        concepts=[picture.concept for picture in pictures],
+        kinds=[picture.kind for picture in pictures],
+        names={concept: found[0] for concept, found in texts.items()},
+        captions=texts,
+        subgroups={row["key"]: row["subgroup"] for row in rows if row.get("subgroup")},
+    )
 
 
 def _assert_disjoint(train: list[dict[str, Any]], everything: list[dict[str, Any]]) -> None:

@@ -27,8 +27,6 @@ from transformers.utils import logging as transformers_logging
 from flava_gpu.augment import augment, normalize
 from flava_gpu.batching import PairSampler, encode_texts, mask_tokens
 from flava_gpu.checkpoint import export_checkpoint, load_state, save_state
-from flava_gpu.config import TrainConfig, as_plain, load_config
-from flava_gpu.curves import Curves, plot_curves, read_curves
 from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.objectives import (
     contrastive_loss,
@@ -41,6 +39,8 @@ from flava_gpu.objectives import (
 )
 from flava_gpu.pairs import held_out_names, load_glosses, load_pairs
 from flava_gpu.retrieval import evaluate_pairs
+from flava_gpu.training.config import TrainConfig, as_plain, load_config
+from flava_gpu.training.curves import Curves, plot_curves, read_curves
 from flava_gpu.vocabulary import load_or_train_tokenizer
 
 log = logging.getLogger("flava_gpu.train")

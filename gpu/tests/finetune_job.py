@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import StoppedError
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.outcome import Reporter
 from flava_gpu.finetune.protocol import (
     CheckpointEvent,
@@ -26,6 +25,7 @@ from flava_gpu.finetune.protocol import (
 )
 from flava_gpu.finetune.run import run
 from flava_gpu.procedural_pictures import IntegerRandom
+from flava_gpu.training.errors import StoppedError
 
 EMOJI = Path(__file__).parents[2] / "models" / "flava-emoji" / "checkpoint"
 COLORS = {"red": (220, 40, 40), "blue": (40, 60, 220), "green": (40, 170, 60), "yellow": (240, 210, 40)}

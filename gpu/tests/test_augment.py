@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from flava_gpu.augment import augment
-from flava_gpu.config import load_config
+from flava_gpu.training.config import load_config
 from tests.tiny import SHIPPED
 
 SHIPPED_AUGMENTATION = load_config(SHIPPED).augmentation

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from flava_gpu.batching import IGNORE_INDEX, PairSampler, TextBatch, encode_texts, mask_tokens
-from flava_gpu.config import load_config
 from flava_gpu.pairs import load_glosses, load_pairs
+from flava_gpu.training.config import load_config
 from flava_gpu.vocabulary import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_TOKENS, train_tokenizer
 from tests.tiny import SHAPES, SHIPPED, write_data
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flava_gpu.config import ConfigError, as_plain, load_config
+from flava_gpu.training.config import ConfigError, as_plain, load_config
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "emoji-v0.yaml"
 

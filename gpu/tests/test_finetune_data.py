@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.dataset import DatasetLoader, Datasets, Sources
-from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import TrainingError
 from flava_gpu.finetune.rows import MAX_ERRORS, MAX_NAME_CHARACTERS, Target
 from flava_gpu.procedural_pictures import IntegerRandom
+from flava_gpu.training.errors import TrainingError
 from tests.finetune_job import data_uri, picture, write_rows
 
 GOOD: list[dict[str, Any]] = [{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(12)]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from flava_gpu.finetune import media
-from flava_gpu.finetune.errors import TrainingError
 from flava_gpu.finetune.media import MediaArchives, PictureError
+from flava_gpu.training.errors import TrainingError
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> Path:

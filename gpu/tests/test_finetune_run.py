@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import FlavaForPreTraining
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import Batcher
-from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import StoppedError, TrainingError
 from flava_gpu.finetune.head import head_states, load_head, predict
 from flava_gpu.finetune.outcome import Reporter
 from flava_gpu.finetune.protocol import EXIT_CRASH, CheckpointEvent, ErrorEvent, StoppedEvent, TrainingJob, parse_event
 from flava_gpu.finetune.run import run
-from flava_gpu.finetune.sampling import BatchOrder
+from flava_gpu.sampling import BatchOrder
+from flava_gpu.training.errors import StoppedError, TrainingError
 from tests.finetune_job import (
     Told,
     caption_row,

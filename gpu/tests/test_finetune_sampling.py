@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flava_gpu.finetune.plan import make_plan
-from flava_gpu.finetune.sampling import BatchOrder
+from flava_gpu.sampling import BatchOrder
 
 
 def test_an_epoch_shows_every_row_once_and_another_epoch_in_another_order() -> None:

@@ -9,7 +9,6 @@ import torch
 from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import IGNORE_INDEX
-from flava_gpu.config import ModelConfig
 from flava_gpu.objectives import (
     contrastive_loss,
     image_embedding,
@@ -19,6 +18,7 @@ from flava_gpu.objectives import (
     text_embedding,
     text_states,
 )
+from flava_gpu.training.config import ModelConfig
 
 GEOMETRY = ModelConfig(
     image_size=16,

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import FlavaForPreTraining
 
-from flava_gpu.config import load_config
-from flava_gpu.curves import read_curves
 from flava_gpu.train import learning_rate
+from flava_gpu.training.config import load_config
+from flava_gpu.training.curves import read_curves
 from tests.tiny import SHIPPED, tiny_config, write_config, write_data
 
 GPU = Path(__file__).parents[1]

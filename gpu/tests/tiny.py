@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from flava_gpu.config import as_plain, load_config
+from flava_gpu.training.config import as_plain, load_config
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "emoji-v0.yaml"
 SHAPES = ["disc", "bar", "square", "cross", "ring", "corner", "stripe", "dot", "grid", "wedge"]

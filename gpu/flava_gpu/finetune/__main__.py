@@ -17,15 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from flava_gpu.finetune.errors import StoppedError, TrainingError, crash
 from flava_gpu.finetune.protocol import (
     EXIT_DONE,
     EXIT_OUT_OF_MEMORY,
     EXIT_STOPPED,
+    ErrorEvent,
     TrainingEvent,
     TrainingJob,
     emit,
 )
+from flava_gpu.training.errors import StoppedError, TrainingError, crash
 
 
 class StopRequest:
@@ -63,12 +64,12 @@ def main() -> int:
     except StoppedError:
         return EXIT_STOPPED
     except TrainingError as error:
-        tell(error.to_event())
+        tell(ErrorEvent.of(error))
         return error.exit_code
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         failure = as_training_error(error)
-        tell(failure.to_event())
+        tell(ErrorEvent.of(failure))
         return failure.exit_code
     return EXIT_DONE
 
@@ -79,7 +80,7 @@ def work(
     # Imported here: PyTorch takes seconds, in which a signal must not kill the process.
     from transformers.utils import logging as transformers_logging
 
-    from flava_gpu.finetune.distributed import join_ranks, leave_ranks
+    from flava_gpu.distributed import join_ranks, leave_ranks
     from flava_gpu.finetune.outcome import Reporter
     from flava_gpu.finetune.run import run
 

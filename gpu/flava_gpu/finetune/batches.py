@@ -13,8 +13,8 @@ from torch import Tensor
 from flava_gpu.batching import TextBatch, encode_texts
 from flava_gpu.finetune.dataset import Dataset
 from flava_gpu.finetune.rows import Inputs
-from flava_gpu.finetune.sampling import stream_seed
 from flava_gpu.made_up_texts import PAIR_LENGTH
+from flava_gpu.sampling import stream_seed
 
 
 @dataclass(frozen=True)

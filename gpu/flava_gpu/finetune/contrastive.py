@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import FlavaForPreTraining
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import Batch, Batcher
 from flava_gpu.finetune.dataset import Dataset
-from flava_gpu.finetune.distributed import Ranks
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, freeze_all_but, in_order
 from flava_gpu.objectives import contrastive_loss, image_embedding, image_states, text_embedding, text_states
 

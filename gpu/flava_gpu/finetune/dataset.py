@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import TrainingError
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.media import MediaArchives
 from flava_gpu.finetune.pictures import HASH_BYTES, Pictures
 from flava_gpu.finetune.rows import MAX_LABELS, MIN_ROWS, Faults, Inputs, Row, Target, read_rows
+from flava_gpu.training.errors import TrainingError
 
 MAX_LINES_NAMED = 5
 FINISHED = ".hashes"

@@ -7,13 +7,13 @@ import json
 import time
 from pathlib import Path
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.dataset import DatasetLoader, Datasets, Sources, label_counts
-from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import TrainingError
 from flava_gpu.finetune.model_files import StartingModel
 from flava_gpu.finetune.outcome import Reporter
 from flava_gpu.finetune.protocol import ProgressEvent, TrainingJob
 from flava_gpu.finetune.rows import Target
+from flava_gpu.training.errors import TrainingError
 
 REPORT_SECONDS = 2.0
 

@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flava_gpu.finetune.batches import Batcher, class_targets, count_tokens
-from flava_gpu.finetune.checkpoints import Checkpoint, read_checkpoint, restoring
 from flava_gpu.finetune.dataset import Datasets
-from flava_gpu.finetune.errors import StoppedError
 from flava_gpu.finetune.head import Head, HeadSpec, head_states
 from flava_gpu.finetune.history import History
 from flava_gpu.finetune.model_files import StartingModel
 from flava_gpu.finetune.outcome import Reporter, keep_checkpoint, save_outcome
 from flava_gpu.finetune.plan import chosen
 from flava_gpu.finetune.protocol import LogEvent, MetricsEvent, ProgressEvent, StoppedEvent, TrainingJob
-from flava_gpu.finetune.sampling import stream_seed
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, classification_metrics
+from flava_gpu.sampling import stream_seed
+from flava_gpu.training.checkpoints import Checkpoint, read_checkpoint, restoring
+from flava_gpu.training.errors import StoppedError
 
 FEATURES_FILE = "features.safetensors"
 COARSE_EXPONENTS = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)

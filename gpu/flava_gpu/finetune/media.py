@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from flava_gpu.finetune.errors import TrainingError
+from flava_gpu.training.errors import TrainingError
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_MEMBERS = 5_000_000

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import SpecialIds
-from flava_gpu.finetune.errors import TrainingError
+from flava_gpu.training.errors import TrainingError
 from flava_gpu.vocabulary import PAD_ID
 
 TEXT_FILES = (

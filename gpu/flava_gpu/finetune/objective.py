@@ -7,16 +7,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import FlavaForPreTraining
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import Batcher, class_targets, value_targets
 from flava_gpu.finetune.contrastive import Contrastive
 from flava_gpu.finetune.dataset import Dataset, Datasets
-from flava_gpu.finetune.distributed import Ranks
 from flava_gpu.finetune.head import HeadSpec, new_head
 from flava_gpu.finetune.plan import Plan
 from flava_gpu.finetune.pretrain import Pretrain
 from flava_gpu.finetune.protocol import TrainingJob
-from flava_gpu.finetune.sampling import stream_seed
 from flava_gpu.finetune.supervised import Supervised
+from flava_gpu.sampling import stream_seed
 
 Objective = Supervised | Contrastive | Pretrain
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from flava_gpu.finetune.dataset import Dataset
-from flava_gpu.finetune.errors import TrainingError
 from flava_gpu.finetune.plan import BETAS, WEIGHT_DECAY, Plan
+from flava_gpu.training.errors import TrainingError
 
 MAX_LINES_NAMED = 32
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from flava_gpu.checkpoint import versions
-from flava_gpu.finetune.checkpoints import Checkpoint, remove_old, write_checkpoint
 from flava_gpu.finetune.dataset import Datasets
-from flava_gpu.finetune.errors import StoppedError
 from flava_gpu.finetune.head import Head, HeadSpec, save_head
 from flava_gpu.finetune.history import History
 from flava_gpu.finetune.model_files import StartingModel, heads_after, save_model
 from flava_gpu.finetune.protocol import CheckpointEvent, DoneEvent, LogEvent, StoppedEvent, TrainingEvent, TrainingJob
+from flava_gpu.training.checkpoints import Checkpoint, remove_old, write_checkpoint
+from flava_gpu.training.errors import StoppedError
 
 CHECKPOINTS, MODEL, RESULTS = "checkpoints", "model", "results"
 METRICS_FILE = "metrics.csv"

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from flava_gpu.finetune.errors import TrainingError
+from flava_gpu.training.errors import TrainingError
 
 METHODS = ("supervised", "contrastive", "linear_probe", "pretrain")
 

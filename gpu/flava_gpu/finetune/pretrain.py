@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import SpecialIds, TextBatch, mask_tokens
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import Batch, Batcher, to_device
 from flava_gpu.finetune.contrastive import PARTS, embed, global_contrastive_loss, retrieval_metrics
-from flava_gpu.finetune.distributed import Ranks
 from flava_gpu.finetune.rows import Row
-from flava_gpu.finetune.sampling import BatchOrder, stream_seed
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, freeze_all_but, in_order
 from flava_gpu.objectives import image_states, mlm_loss, multimodal_losses, text_states
+from flava_gpu.sampling import BatchOrder, stream_seed
 
 FUSION_PARTS = (
     "flava.image_to_mm_projection.",
@@ -60,12 +60,10 @@ class Pretrain(nn.Module):
         if self.text_order is not None:
             texts = [self.texts[row] for row in self.ranks.share(self.text_order.batch(step))]
             mlm = (mlm + self.masked_words(texts, step, "texts")) / 2
-        mmm_text, itm = self.fused_losses(batch, step, "mmm")
         losses = {
             "contrastive": global_contrastive_loss(self.model, image, text, self.ranks),
             "mlm": mlm,
-            "mmm_text": mmm_text,
-            "itm": itm,
+            **self.fused_losses(batch, step, "mmm"),
         }
         return {**losses, "loss": torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()}
 
@@ -73,7 +71,7 @@ class Pretrain(nn.Module):
         words, masked, labels = self.mask(texts, step, stream)
         return mlm_loss(self.model, masked, words.attention_mask, labels)
 
-    def fused_losses(self, batch: Batch, step: int, stream: str) -> tuple[Tensor, Tensor]:
+    def fused_losses(self, batch: Batch, step: int, stream: str) -> dict[str, Tensor]:
         """MMM-text and ITM; some captions move on by one place and stand beside another picture."""
         count = len(batch.texts)
         mismatched = min(count, max(2, round(count * MISMATCHED_SHARE))) if count > 1 else 0
@@ -107,7 +105,7 @@ class Pretrain(nn.Module):
         for number, batch in enumerate(in_order(batcher, EVALUATION_BATCH)):
             losses = {"mlm": self.masked_words(batch.texts, number, "valid")}
             if self.has_pairs:
-                losses["mmm_text"], losses["itm"] = self.fused_losses(batch, number, "valid-mmm")
+                losses |= self.fused_losses(batch, number, "valid-mmm")
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0.0) + loss.item() * len(batch.texts)
         means = {name: total / len(batcher.dataset) for name, total in totals.items()}

@@ -21,9 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
+from flava_gpu.training.errors import EXIT_CRASH, TrainingError
+
+MAX_MESSAGE_CHARACTERS = 4096
+"""Of the worker contract."""
+
 EXIT_DONE = 0
-EXIT_CRASH = 1
-EXIT_BAD_DATA = 65  # EX_DATAERR: another attempt would meet the same rows
 EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request, its checkpoint is announced
 EXIT_OUT_OF_MEMORY = 71  # EX_OSERR: the device's memory; a larger device, or a smaller batch_size, may do
 
@@ -123,6 +126,13 @@ class ErrorEvent:
     line: int | None = None
     exit_code: int = EXIT_CRASH  # what the process exits with, for a reader who sees only torchrun's
     type: Literal["error"] = "error"
+
+    @classmethod
+    def of(cls, error: TrainingError) -> ErrorEvent:
+        message = str(error)
+        if len(message) > MAX_MESSAGE_CHARACTERS:
+            message = message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+        return cls(error.code, message, error.param, error.line, error.exit_code)
 
 
 @dataclass(frozen=True)

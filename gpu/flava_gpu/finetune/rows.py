@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from flava_gpu.finetune.errors import TrainingError
+from flava_gpu.training.errors import TrainingError
 
 Inputs = Literal["text", "image", "pair"]
 """What a row gives the model: text alone, a picture alone, or both."""

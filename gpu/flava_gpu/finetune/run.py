@@ -15,18 +15,9 @@ from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import count_tokens, max_text_length
-from flava_gpu.finetune.checkpoints import (
-    Checkpoint,
-    read_checkpoint,
-    restore_training,
-    restoring,
-    trained_parameters,
-    training_tensors,
-)
 from flava_gpu.finetune.contrastive import is_stuck, pair_keys
-from flava_gpu.finetune.distributed import Ranks
-from flava_gpu.finetune.errors import StoppedError, crash
 from flava_gpu.finetune.history import History
 from flava_gpu.finetune.job_data import describe, fingerprint_of, load_data
 from flava_gpu.finetune.linear_probe import fit_probe
@@ -36,8 +27,17 @@ from flava_gpu.finetune.optimizer import build_optimizer, require_finite, set_ra
 from flava_gpu.finetune.outcome import Reporter, keep_checkpoint, save_outcome
 from flava_gpu.finetune.plan import GRADIENT_CLIP, make_plan
 from flava_gpu.finetune.protocol import LogEvent, MetricsEvent, ProgressEvent, StoppedEvent, TrainingJob
-from flava_gpu.finetune.sampling import BatchOrder, most_repeated
 from flava_gpu.finetune.supervised import Supervised
+from flava_gpu.sampling import BatchOrder, most_repeated
+from flava_gpu.training.checkpoints import (
+    Checkpoint,
+    read_checkpoint,
+    restore_training,
+    restoring,
+    trained_parameters,
+    training_tensors,
+)
+from flava_gpu.training.errors import StoppedError, crash
 
 log = logging.getLogger("flava_gpu.finetune")
 

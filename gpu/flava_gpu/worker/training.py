@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from flava_gpu.finetune.protocol import (
-    EXIT_BAD_DATA,
     EXIT_DONE,
     EXIT_OUT_OF_MEMORY,
     EXIT_STOPPED,
@@ -41,6 +40,7 @@ from flava_gpu.finetune.protocol import (
     TrainingJob,
     parse_event,
 )
+from flava_gpu.training.errors import EXIT_BAD_DATA
 from flava_gpu.worker.held_job import HeldJob
 from flava_gpu.worker.job import JobError, JobResult, LeaseLostError, StoppedError, Usage
 from flava_gpu.worker.messages import Checkpoint, Device, JobObject

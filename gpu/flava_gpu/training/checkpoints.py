@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from flava_gpu.finetune.errors import TrainingError, crash
+from flava_gpu.training.errors import TrainingError, crash
 
 STATE_FILE = "state.json"
 FORMAT = 1

@@ -1,11 +1,9 @@
-"""Why a fine-tuning run cannot go on, with the exit code that tells the worker whether another try may help."""
+"""Why a training run cannot go on, with the exit code that tells whether another try may help. Imports no torch."""
 
 from __future__ import annotations
 
-from flava_gpu.finetune.protocol import EXIT_BAD_DATA, EXIT_CRASH, ErrorEvent
-
-MAX_MESSAGE_CHARACTERS = 4096
-"""Of the worker contract."""
+EXIT_CRASH = 1
+EXIT_BAD_DATA = 65  # EX_DATAERR: another attempt would meet the same rows
 
 
 class TrainingError(Exception):
@@ -25,12 +23,6 @@ class TrainingError(Exception):
         self.param = param
         self.line = line
         self.exit_code = exit_code
-
-    def to_event(self) -> ErrorEvent:
-        message = str(self)
-        if len(message) > MAX_MESSAGE_CHARACTERS:
-            message = message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
-        return ErrorEvent(self.code, message, self.param, self.line, self.exit_code)
 
 
 class StoppedError(Exception):

@@ -1,0 +1,94 @@
+"""Which pictures and captions stand in a batch of pairs, and which captions are exchanged for image-text matching.
+
+Everything is drawn from the generator that is handed over: a batch depends on the seed and the update's number alone, so that a
+resumed run draws what the first would have drawn.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flava_gpu.pairs import Pairs, PictureKind
+
+TEMPLATES = ("a picture of {}", "an icon of {}", "{} emoji", "a drawing of {}", "the {} symbol", "this is {}")
+
+
+@dataclass(frozen=True)
+class CaptionsConfig:
+    name: float
+    """Share of captions that are the concept's name; the others are keywords, or both."""
+    template: float
+    """Share that is wrapped in a phrase."""
+
+
+@dataclass(frozen=True)
+class PicturesConfig:
+    """Shares of an emoji's pictures, where it has such ones; the rest are plain."""
+
+    skin: float
+    outlined: float
+    line: float
+    icon: float
+    others: float
+    """Share of a batch whose concepts are icons and clip-art that are no emoji."""
+
+
+@dataclass(frozen=True)
+class DrawnPairs:
+    """`images` uint8 [batch, 4, side, side]; no concept stands twice."""
+
+    images: Tensor
+    concepts: list[str]
+    captions: list[str]
+
+
+class PairSampler:
+    def __init__(self, pairs: Pairs, captions: CaptionsConfig, pictures: PicturesConfig) -> None:
+        self.pairs = pairs
+        self.captions = captions
+        self.pictures = pictures
+        kinds: tuple[PictureKind, ...] = ("plain", "skin", "outlined", "line", "icon")
+        self.by_kind = {kind: pairs.by_concept(kind) for kind in kinds}
+        self.emoji = sorted(self.by_kind["plain"])
+        self.others = sorted(set(pairs.names) - set(self.emoji))
+        self.neighbours: dict[str, list[str]] = {}
+        for concept in self.emoji:
+            self.neighbours.setdefault(pairs.subgroups.get(concept, ""), []).append(concept)
+
+    def draw(self, batch_size: int, rng: random.Random) -> DrawnPairs:
+        others = min(len(self.others), round(batch_size * self.pictures.others))
+        chosen = [*rng.sample(self.emoji, batch_size - others), *rng.sample(self.others, others)]
+        rng.shuffle(chosen)
+        indices = [self._picture(concept, rng) for concept in chosen]
+        return DrawnPairs(self.pairs.images[indices], chosen, [self.caption(concept, rng) for concept in chosen])
+
+    def mismatched(self, concept: str, hard: float, rng: random.Random) -> str:
+        """Another concept: of the same subgroup for a share `hard` of the emoji, else any."""
+        near = [other for other in self.neighbours.get(self.pairs.subgroups.get(concept, ""), []) if other != concept]
+        if near and rng.random() < hard:
+            return rng.choice(near)
+        pool = self.others if self.others and concept.startswith("icon:") else self.emoji
+        while (other := rng.choice(pool)) == concept:
+            pass
+        return other
+
+    def caption(self, concept: str, rng: random.Random) -> str:
+        name, *keywords = self.pairs.captions[concept]
+        caption = name
+        if keywords and rng.random() >= self.captions.name:
+            some = rng.sample(keywords, min(len(keywords), rng.randint(1, 3)))
+            caption = ", ".join([name, *some] if rng.random() < 0.5 else some)
+        return rng.choice(TEMPLATES).format(caption) if rng.random() < self.captions.template else caption
+
+    def _picture(self, concept: str, rng: random.Random) -> int:
+        if concept not in self.by_kind["plain"]:
+            return rng.choice(self.by_kind["icon"][concept])
+        share = rng.random()
+        for kind in ("skin", "outlined", "line", "icon"):
+            share -= getattr(self.pictures, kind)
+            if share < 0 and concept in self.by_kind[kind]:
+                return rng.choice(self.by_kind[kind][concept])
+        return rng.choice(self.by_kind["plain"][concept])

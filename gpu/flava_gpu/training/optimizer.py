@@ -1,0 +1,64 @@
+"""AdamW, its schedule and one update: what the paper trains with (arXiv 2112.04482, supplement B)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from flava_gpu.training.config import OptimizationConfig
+
+
+def build_optimizer(module: nn.Module, config: OptimizationConfig) -> torch.optim.AdamW:
+    """AdamW on what is trained, with decay on matrices only: norms, biases, the logit scale and tables of embeddings have none."""
+    trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    is_decayed = {
+        name: p.ndim >= 2 and "embeddings" not in name and "cls_token" not in name for name, p in trained.items()
+    }
+    groups = [
+        {"params": [p for name, p in trained.items() if is_decayed[name]], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in trained.items() if not is_decayed[name]], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=config.betas)
+
+
+def learning_rate(update: int, config: OptimizationConfig) -> float:
+    """Of update `update`, from 0: linear warm-up, then a cosine that would reach zero after the last one."""
+    warmup = min(1.0, (update + 1) / max(1, config.warmup_updates))
+    progress = max(0, update - config.warmup_updates) / max(1, config.updates - config.warmup_updates)
+    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def autocast(config: OptimizationConfig, device: str = "cpu") -> torch.autocast:
+    """Half precision for products; PyTorch keeps norms, softmax and losses in f32."""
+    dtype = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.partition(":")[0], dtype, enabled=config.precision != "f32")
+
+
+def take_step(
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[nn.Parameter],
+    update: int,
+    config: OptimizationConfig,
+    scaler: torch.amp.GradScaler | None = None,
+) -> Tensor:
+    """Applies the gradients that backward left, clipped, at the update's rate, and clears them; returns their norm."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(update, config)
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(list(parameters), config.gradient_clip)
+    if scaler is not None:
+        scaler.step(optimizer)  # leaves out a step whose fp16 gradients overflowed
+        scaler.update()
+    else:
+        optimizer.step()
+    optimizer.zero_grad()
+    return norm
+
+
+def is_stuck_at_chance(contrastive: float, batch_size: int) -> bool:
+    """Whether a contrastive loss is that of guessing, ln(batch): a longer warm-up or a lower rate is due."""
+    return contrastive > math.log(batch_size) - 0.1
