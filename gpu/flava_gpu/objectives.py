@@ -74,6 +74,22 @@ def contrastive_loss(
     return (to_text + to_image) / 2
 
 
+def global_contrastive_loss(
+    model: FlavaForPreTraining, image: Tensor, text: Tensor, ranks: Ranks, has_global_backprop: bool = True
+) -> Tensor:
+    """Of this rank's pairs against all ranks' pairs, with gradients to all of them (paper §3.1: worth 1.65 points).
+
+    Without `has_global_backprop` the gathered side is constant, as in transformers' local variant: the same loss, and
+    another gradient.
+    """
+    if ranks.count == 1:
+        return contrastive_loss(model, image, text)
+    sides = (image, text) if has_global_backprop else (image.detach(), text.detach())
+    return contrastive_loss(
+        model, image, text, (ranks.gather(sides[0]), ranks.gather(sides[1]), ranks.rank * len(image))
+    )
+
+
 def mlm_loss(
     model: FlavaForPreTraining, masked_ids: Tensor, attention_mask: Tensor, labels: Tensor, ranks: Ranks | None = None
 ) -> Tensor:

@@ -12,7 +12,14 @@ from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import Batch, Batcher
 from flava_gpu.finetune.dataset import Dataset
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, freeze_all_but, in_order
-from flava_gpu.objectives import contrastive_loss, image_embedding, image_states, text_embedding, text_states
+from flava_gpu.objectives import (
+    contrastive_loss,
+    global_contrastive_loss,
+    image_embedding,
+    image_states,
+    text_embedding,
+    text_states,
+)
 
 PARTS = (
     "flava.text_model.",
@@ -41,13 +48,6 @@ class Contrastive(nn.Module):
 
     def evaluate(self, batcher: Batcher) -> dict[str, float]:
         return retrieval_metrics(self.model, batcher)
-
-
-def global_contrastive_loss(model: FlavaForPreTraining, image: Tensor, text: Tensor, ranks: Ranks) -> Tensor:
-    """Of this rank's pairs against all ranks' pairs, with gradients to all of them (paper §3.1: worth 1.65 points)."""
-    if ranks.count == 1:
-        return contrastive_loss(model, image, text)
-    return contrastive_loss(model, image, text, (ranks.gather(image), ranks.gather(text), ranks.rank * len(image)))
 
 
 def embed(model: FlavaForPreTraining, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -15,10 +15,10 @@ from transformers import FlavaForPreTraining
 from flava_gpu.batching import SpecialIds, TextBatch, mask_tokens
 from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import Batch, Batcher, to_device
-from flava_gpu.finetune.contrastive import PARTS, embed, global_contrastive_loss, retrieval_metrics
+from flava_gpu.finetune.contrastive import PARTS, embed, retrieval_metrics
 from flava_gpu.finetune.rows import Row
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, freeze_all_but, in_order
-from flava_gpu.objectives import image_states, mlm_loss, multimodal_losses, text_states
+from flava_gpu.objectives import global_contrastive_loss, image_states, mlm_loss, multimodal_losses, text_states
 from flava_gpu.sampling import BatchOrder, stream_seed
 
 FUSION_PARTS = (

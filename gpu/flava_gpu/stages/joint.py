@@ -1,0 +1,158 @@
+"""Joint stage: FLAVA's whole training, each update on a batch of one data set.
+
+    npm run train -- joint --config gpu/configs/emoji/joint.yaml
+
+Pairs give the contrastive loss, matching (ITM) and masked words and patches with the other side in view (MMM); pictures alone
+masked patches (MIM), texts alone masked words (MLM). `init:` brings the unimodal stages' encoders. A configuration whose
+`freeze` names the encoders and whose contrastive weight is 0 trains the multimodal encoder alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import FlavaForPreTraining, FlavaImageCodebook
+
+from flava_gpu.checkpoint import export_checkpoint
+from flava_gpu.distributed import join_ranks, leave_ranks
+from flava_gpu.fusion_metrics import evaluate_fusion
+from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
+from flava_gpu.joint_objectives import FlavaObjectives, WeightsConfig
+from flava_gpu.pair_sampling import CaptionsConfig, PairSampler, PicturesConfig
+from flava_gpu.pairs import Pairs, caption_texts, held_out_names, load_glosses, load_pairs, load_training_pairs
+from flava_gpu.retrieval import evaluate_pairs
+from flava_gpu.training.command import stage_run
+from flava_gpu.training.config import (
+    AugmentationConfig,
+    InitConfig,
+    LoggingConfig,
+    ModelConfig,
+    OptimizationConfig,
+    as_plain,
+)
+from flava_gpu.training.initialization import initialize
+from flava_gpu.training.optimizer import autocast, build_optimizer, is_stuck_at_chance, take_step
+from flava_gpu.training.run import TrainingRun
+from flava_gpu.vocabulary import load_or_train_tokenizer
+
+log = logging.getLogger("flava_gpu.stages.joint")
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    name: str
+    seed: int
+    data: Path
+    model: ModelConfig
+    tokenizer: Path | None
+    """Of the stage that `init` comes from; None trains a vocabulary."""
+    codebook: Path | None
+    """Visual tokens of MIM and MMM; None leaves both out."""
+    init: tuple[InitConfig, ...]
+    optimization: OptimizationConfig
+    datasets: DatasetsConfig
+    batches: BatchesConfig
+    weights: WeightsConfig
+    global_backprop: bool
+    augmentation: AugmentationConfig
+    captions: CaptionsConfig
+    pictures: PicturesConfig
+    logging: LoggingConfig
+    output: Path | None = None
+    """Where the checkpoint goes besides the run's folder."""
+
+
+def main() -> None:
+    config, folder = stage_run(JointConfig, __doc__)
+    ranks = join_ranks("cpu")
+    torch.set_num_threads(config.optimization.threads)
+    torch.manual_seed(config.seed)
+
+    # Data
+    pairs = load_training_pairs(config.data)
+    dev = {"dev_style": load_pairs(config.data, "dev-style", "train")}
+    dev["dev_concepts"] = load_pairs(config.data, "train-style", "dev")
+    texts = [*load_glosses(config.data, held_out_names(config.data)), *caption_texts(config.data)]
+    manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
+    if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
+        shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
+    tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
+    codebook = None if config.codebook is None else FlavaImageCodebook.from_pretrained(config.codebook).eval()
+    batches = JointBatches(
+        seed=config.seed,
+        updates=config.optimization.updates,
+        batch_size=config.optimization.batch_size,
+        datasets=config.datasets,
+        sizes=config.batches,
+        model=config.model,
+        augmentation=config.augmentation,
+        tokenizer=tokenizer,
+        sampler=PairSampler(pairs, config.captions, config.pictures),
+        texts=texts,
+        codebook=codebook,
+        ranks=ranks,
+    )
+    log.info("%d pictures of %d concepts, %d texts", len(pairs.images), len(pairs.names), len(texts))
+
+    # Model and optimizer
+    model = FlavaForPreTraining(config.model.to_flava())
+    initialize(model, config.init)
+    model.train()
+    objectives = FlavaObjectives(model, config.weights, ranks, config.global_backprop)
+    optimizer = build_optimizer(model, config.optimization)
+    identity = {"config": as_plain(config), "data": manifest["hash"]}
+    run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks)
+    parallel = objectives
+
+    # Loop
+    for update in run.updates():
+        losses: dict[str, torch.Tensor] = {}
+        items: list[str] = []
+        with run.reporting(update, lambda items=items: items):
+            for part in range(config.optimization.accumulation):
+                drawn = batches.draw(update, part)
+                items.extend(drawn.items)
+                with autocast(config.optimization):
+                    losses = parallel(drawn.batch)
+                (losses.pop("loss") / config.optimization.accumulation).backward()
+            norm = take_step(optimizer, model.parameters(), update, config.optimization)
+            run.record(update, losses, gradient_norm=norm.item())
+        past_warmup = update > 3 * config.optimization.warmup_updates and run.is_due(update, config.logging.curve_every)
+        if past_warmup and "contrastive" in losses:
+            if is_stuck_at_chance(losses["contrastive"].item(), config.optimization.batch_size):
+                log.warning("contrastive loss sits at ln(batch): try a longer warm-up or a lower learning rate")
+        if run.is_due(update, config.logging.evaluate_every):
+            with run.averaged():
+                for name, metrics in evaluate(model, tokenizer, dev, config).items():
+                    run.record_metrics(update, name, metrics)
+
+    # Evaluate and save
+    with run.averaged():
+        metrics = evaluate(model, tokenizer, dev, config)
+        record = {**identity, "seconds": round(run.seconds), "metrics": metrics}
+        for target in (folder, config.output):
+            if target is not None and ranks.is_main:
+                export_checkpoint(target, model, tokenizer, record)
+    run.plot(folder / "curves.png", f"{config.name}: {run.seconds / 60:.0f} minutes")
+    log.info("%.0f minutes; saved %s", run.seconds / 60, folder)
+    leave_ranks(ranks)
+
+
+def evaluate(
+    model: FlavaForPreTraining, tokenizer: Tokenizer, dev: dict[str, Pairs], config: JointConfig
+) -> dict[str, dict[str, float]]:
+    """Retrieval on the dev style and the dev concepts, and the multimodal heads on the dev style; percent."""
+    size, max_length = config.model.image_size, config.model.max_text_length
+    metrics = {name: evaluate_pairs(model, tokenizer, pairs, size, max_length) for name, pairs in dev.items()}
+    metrics["dev_style_fusion"] = evaluate_fusion(model, tokenizer, dev["dev_style"], size, max_length)
+    return metrics
+
+
+if __name__ == "__main__":
+    main()
