@@ -33,5 +33,4 @@ def export_checkpoint(
     half.save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save(str(folder / "tokenizer.json"))
-    training = {"versions": versions(), **record}
-    (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ Knows the files of the data set and its splits; nothing of models, tokens or aug
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Split = Literal["train", "dev", "test"]
 PictureKind = Literal["plain", "skin", "outlined", "line", "icon"]
 """A vendor's drawing, its skin tone variants, the same with contours or as line art, and an icon or clip-art of that name."""
 
+HELD_OUT_GLOSSES = 50
 ICON_FILES = ("icons.jsonl", "openclipart.jsonl")
 
 
@@ -94,13 +96,21 @@ def load_training_pairs(data: Path) -> Pairs:
     return _to_pairs(data, rows, pictures, "training")
 
 
-def load_glosses(data: Path, excluded_names: set[str]) -> list[str]:
-    """WordNet glosses as "lemma: gloss", without those whose lemma names an excluded (held-out) concept."""
-    return [
+def load_glosses(data: Path, excluded_names: set[str], part: Literal["train", "held-out"] = "train") -> list[str]:
+    """WordNet glosses as "lemma: gloss", without those whose lemma names an excluded (held-out) concept.
+
+    One in HELD_OUT_GLOSSES, by its hash, is never trained on: masked words are evaluated on those.
+    """
+    texts = [
         f"{row['lemma']}: {row['gloss']}"
         for row in read_rows(data, "glosses.jsonl")
         if row["lemma"].lower() not in excluded_names
     ]
+    return [text for text in texts if _is_held_out(text) == (part == "held-out")]
+
+
+def _is_held_out(text: str) -> bool:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % HELD_OUT_GLOSSES == 0
 
 
 def caption_texts(data: Path) -> list[str]:

@@ -7,10 +7,11 @@ import dataclasses
 import torch
 
 from flava_gpu.augment import augment
+from flava_gpu.stages.joint import JointConfig
 from flava_gpu.training.config import load_config
-from tests.tiny import SHIPPED
+from tests.tiny import CONFIGS
 
-SHIPPED_AUGMENTATION = load_config(SHIPPED).augmentation
+SHIPPED_AUGMENTATION = load_config(JointConfig, CONFIGS / "joint.yaml").augmentation
 NOTHING = dataclasses.replace(
     SHIPPED_AUGMENTATION,
     **{field.name: 0.0 for field in dataclasses.fields(SHIPPED_AUGMENTATION) if field.name != "scale"},

@@ -1,18 +1,16 @@
-"""Batches: masking rules, truncation, captions and their dependence on nothing but seed and update."""
+"""Texts to ids: masking rules, truncation, and glosses that stay out."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 import torch
 
-from flava_gpu.batching import IGNORE_INDEX, PairSampler, TextBatch, encode_texts, mask_tokens
-from flava_gpu.pairs import load_glosses, load_pairs
-from flava_gpu.training.config import load_config
+from flava_gpu.batching import IGNORE_INDEX, TextBatch, encode_texts, mask_tokens
+from flava_gpu.pairs import load_glosses
 from flava_gpu.vocabulary import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_TOKENS, train_tokenizer
-from tests.tiny import SHAPES, SHIPPED, write_data
+from tests.tiny import SHAPES, write_data
 
 VOCAB = 1000
 
@@ -61,20 +59,16 @@ def test_truncation_keeps_the_last_separator() -> None:
     assert batch.attention_mask.sum(dim=1)[0] == 9
 
 
-def test_a_batch_has_distinct_concepts_and_depends_on_its_generator_alone(tmp_path: Path) -> None:
-    pairs = load_pairs(write_data(tmp_path), "train-style", "train")
-    sampler = PairSampler(pairs, load_config(SHIPPED).captions)
-    first = sampler.draw(8, random.Random(5))
-    again = sampler.draw(8, random.Random(5))
-    assert torch.equal(first[0], again[0])
-    assert first[1] == again[1]
-    assert sampler.draw(8, random.Random(6))[1] != first[1]
-    assert len(sampler.draw(10, random.Random(7))[1]) == len(pairs.names)
-
-
 def test_glosses_that_define_a_held_out_concept_are_left_out(tmp_path: Path) -> None:
     data = write_data(tmp_path)
     everything = load_glosses(data, set())
-    kept = load_glosses(data, {"disc bar"})
-    assert len(kept) == len(everything) - 1
-    assert not any(text.startswith("disc bar:") for text in kept)
+    kept = load_glosses(data, {everything[0].partition(":")[0]})
+    assert kept == everything[1:]
+
+
+def test_held_out_glosses_and_training_glosses_are_apart_and_together_all(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    train, held_out = load_glosses(data, set()), load_glosses(data, set(), "held-out")
+    assert held_out
+    assert not set(train) & set(held_out)
+    assert len(train) + len(held_out) == len(SHAPES) ** 2

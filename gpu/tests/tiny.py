@@ -1,38 +1,65 @@
-"""A data set and a model small enough to train inside a test."""
+"""A data set, configurations and runs small enough to train inside a test."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from PIL import Image
+from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 
-from flava_gpu.training.config import as_plain, load_config
-
-SHIPPED = Path(__file__).parents[1] / "configs" / "emoji-v0.yaml"
+GPU = Path(__file__).parents[1]
+CONFIGS = GPU / "configs" / "emoji"
 SHAPES = ["disc", "bar", "square", "cross", "ring", "corner", "stripe", "dot", "grid", "wedge"]
 
 
 def write_data(folder: Path) -> Path:
-    """Ten concepts in two train styles and one dev style, and two held-out concepts; 16 px pictures of noise."""
-    random = np.random.default_rng(0)
+    """Ten concepts in two train styles and one dev style, two held-out concepts, outlines of one style and five icons, one of
+    which bears a concept's name; 16 px pictures of noise."""
     rows: list[dict[str, Any]] = []
     for index, name in enumerate([*SHAPES, "held", "kept"]):
         split = "dev" if index == len(SHAPES) else "test" if index > len(SHAPES) else "train"
         for style, role in (("ink", "train-style"), ("oil", "train-style"), ("clay", "dev-style")):
-            image = f"{style}/{index:02}.png"
-            path = folder / "images" / image
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(random.integers(0, 255, (16, 16, 4), dtype=np.uint8), "RGBA").save(path)
-            rows.append(row(image, name, f"{index:02}", style, role, split))
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(item) + "\n" for item in rows))
+            rows.append(row(_draw(folder, f"{style}/{index:02}.png"), name, f"{index:02}", style, role, split))
+    write_lines(folder / "pairs.jsonl", rows)
+    outlines = [
+        {
+            "image": _draw(folder, f"ink-{variant}/{index:02}.png"),
+            "style": "ink",
+            "variant": variant,
+            "key": f"{index:02}",
+        }
+        for index in range(len(SHAPES))
+        for variant in ("outlined", "line")
+    ]
+    write_lines(folder / "outlines.jsonl", outlines)
+    icons = [
+        {"image": _draw(folder, f"icons/{name}.png"), "set": "icons", "name": name, "captions": [name, f"{name} sign"]}
+        for name in ("disc", "arrow", "bolt", "plug", "lamp")
+    ]
+    write_lines(folder / "icons.jsonl", icons)
     glosses = [{"lemma": f"{a} {b}", "gloss": f"a {a} near a {b} and some {a}"} for a in SHAPES for b in SHAPES]
-    (folder / "glosses.jsonl").write_text("".join(json.dumps(item) + "\n" for item in glosses))
+    write_lines(folder / "glosses.jsonl", glosses)
     (folder / "manifest.json").write_text(json.dumps({"hash": "tiny"}))
     return folder
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(item) + "\n" for item in rows))
+
+
+def _draw(folder: Path, image: str) -> str:
+    path = folder / "images" / image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(int.from_bytes(image.encode()[-8:], "big"))
+    Image.fromarray(random.integers(0, 255, (16, 16, 4), dtype=np.uint8), "RGBA").save(path)
+    return image
 
 
 def row(image: str, name: str, key: str, style: str, role: str, split: str) -> dict[str, Any]:
@@ -45,25 +72,65 @@ def row(image: str, name: str, key: str, style: str, role: str, split: str) -> d
         "family": key,
         "concept_split": split,
         "name": name,
+        "group": "shapes",
+        "subgroup": "round" if name in ("disc", "ring", "dot") else "angular",
         "skin": False,
         "kind": "concept",
         "captions": {"en": [name, f"{name} thing", "shape"]},
     }
 
 
-def tiny_config(data: Path, output: Path, updates: int = 12) -> dict[str, Any]:
-    """The shipped configuration shrunk to 16 px, one layer and a few updates."""
-    raw = as_plain(load_config(SHIPPED))
-    raw |= {"name": "tiny", "data": str(data), "output": str(output)}
+def shipped(stage: str) -> dict[str, Any]:
+    """A shipped configuration shrunk to 16 px, one layer and two threads' worth of nothing."""
+    raw = yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text())
     raw["model"] |= {"image_size": 16, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     raw["model"] |= {"intermediate_size": 32, "multimodal_layers": 1, "vocab_size": 64, "image_vocab_size": 8}
-    raw["optimization"] |= {"updates": updates, "batch_size": 8, "warmup_updates": 3, "threads": 1}
-    raw["objectives"] |= {"multimodal_every": 2, "multimodal_batch": 4, "mlm_every": 3, "mlm_batch": 4}
-    raw["fusion"] |= {"updates": 4, "batch_size": 8}
+    raw["model"] |= {"codebook_hidden_size": 4}
+    raw["optimization"] |= {"batch_size": 8, "warmup_updates": 3, "threads": 1}
     raw["logging"] |= {"curve_every": 2, "evaluate_every": 6, "checkpoint_every": 4}
     return raw
+
+
+def text_config(data: Path, updates: int = 6) -> dict[str, Any]:
+    raw = shipped("text") | {"name": "text", "data": str(data), "max_length": 16}
+    raw["optimization"] |= {"updates": updates}
+    return raw
+
+
+def joint_config(data: Path, text_run: Path, codebook: Path, updates: int = 12) -> dict[str, Any]:
+    raw = shipped("joint") | {
+        "name": "joint",
+        "data": str(data),
+        "tokenizer": str(text_run / "tokenizer.json"),
+        "codebook": str(codebook),
+        "init": [{"from": str(text_run), "include": ["flava.text_model.", "mlm_head."]}],
+    }
+    raw["optimization"] |= {"updates": updates}
+    raw["batches"] |= {"multimodal_every": 2, "multimodal": 4, "images": 4, "texts": 4, "texts_max_length": 16}
+    raw["datasets"] = {"pairs": 0.5, "images": 0.25, "texts": 0.25}
+    return raw
+
+
+def write_codebook(folder: Path) -> Path:
+    torch.manual_seed(3)
+    FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=4, vocab_size=8)).save_pretrained(folder)
+    return folder
 
 
 def write_config(path: Path, raw: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(raw))
     return path
+
+
+def stage_command(stage: str, config: Path, runs: Path) -> list[str]:
+    return [sys.executable, "-m", f"flava_gpu.stages.{stage}", "--config", str(config), "--runs", str(runs)]
+
+
+def run_stage(stage: str, config: Path, runs: Path) -> None:
+    """To the end, inside this process: a start of PyTorch costs more than the run."""
+    main = importlib.import_module(f"flava_gpu.stages.{stage}").main
+    threads = torch.get_num_threads()
+    try:
+        main(["--config", str(config), "--runs", str(runs)])
+    finally:
+        torch.set_num_threads(threads)

@@ -38,6 +38,7 @@ from flava_gpu.training.config import (
 )
 from flava_gpu.training.initialization import initialize
 from flava_gpu.training.optimizer import autocast, build_optimizer, is_stuck_at_chance, take_step
+from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 from flava_gpu.vocabulary import load_or_train_tokenizer
 
@@ -68,8 +69,8 @@ class JointConfig:
     """Where the checkpoint goes besides the run's folder."""
 
 
-def main() -> None:
-    config, folder = stage_run(JointConfig, __doc__)
+def main(argv: list[str] | None = None) -> None:
+    config, folder = stage_run(JointConfig, __doc__, argv)
     ranks = join_ranks("cpu")
     torch.set_num_threads(config.optimization.threads)
     torch.manual_seed(config.seed)
@@ -123,10 +124,8 @@ def main() -> None:
                 (losses.pop("loss") / config.optimization.accumulation).backward()
             norm = take_step(optimizer, model.parameters(), update, config.optimization)
             run.record(update, losses, gradient_norm=norm.item())
-        past_warmup = update > 3 * config.optimization.warmup_updates and run.is_due(update, config.logging.curve_every)
-        if past_warmup and "contrastive" in losses:
-            if is_stuck_at_chance(losses["contrastive"].item(), config.optimization.batch_size):
-                log.warning("contrastive loss sits at ln(batch): try a longer warm-up or a lower learning rate")
+        if run.is_due(update, config.logging.curve_every):
+            warn_when_stuck(update, losses, config.optimization)
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged():
                 for name, metrics in evaluate(model, tokenizer, dev, config).items():
@@ -135,7 +134,9 @@ def main() -> None:
     # Evaluate and save
     with run.averaged():
         metrics = evaluate(model, tokenizer, dev, config)
-        record = {**identity, "seconds": round(run.seconds), "metrics": metrics}
+        sources = [init.source for init in config.init] + ([config.codebook] if config.codebook else [])
+        heads = [name for name, weight in as_plain(config.weights).items() if weight]
+        record = training_record("joint", run, config, config.optimization, heads, metrics, sources)
         for target in (folder, config.output):
             if target is not None and ranks.is_main:
                 export_checkpoint(target, model, tokenizer, record)
@@ -152,6 +153,15 @@ def evaluate(
     metrics = {name: evaluate_pairs(model, tokenizer, pairs, size, max_length) for name, pairs in dev.items()}
     metrics["dev_style_fusion"] = evaluate_fusion(model, tokenizer, dev["dev_style"], size, max_length)
     return metrics
+
+
+def warn_when_stuck(update: int, losses: dict[str, torch.Tensor], optimization: OptimizationConfig) -> None:
+    """Once the warm-up is long past; a run whose loss sits at ln(batch) that early seldom leaves it."""
+    contrastive = losses.get("contrastive")
+    if contrastive is None or update < 3 * optimization.warmup_updates:
+        return
+    if is_stuck_at_chance(contrastive.item(), optimization.batch_size):
+        log.warning("contrastive loss sits at ln(batch): try a longer warm-up or a lower learning rate")
 
 
 if __name__ == "__main__":

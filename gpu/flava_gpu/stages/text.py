@@ -26,6 +26,7 @@ from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import LoggingConfig, ModelConfig, OptimizationConfig, as_plain
 from flava_gpu.training.optimizer import autocast, build_optimizer, take_step
+from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 from flava_gpu.vocabulary import load_or_train_tokenizer
 
@@ -41,28 +42,23 @@ class TextConfig:
     data: Path
     model: ModelConfig
     optimization: OptimizationConfig
-    captions_share: float
-    """Share of a batch that is captions; the others are glosses."""
     mask_probability: float
     max_length: int
-    held_out_glosses: int
-    """Glosses that are left out of training, for the evaluation."""
     logging: LoggingConfig
 
 
-def main() -> None:
-    config, folder = stage_run(TextConfig, __doc__)
+def main(argv: list[str] | None = None) -> None:
+    config, folder = stage_run(TextConfig, __doc__, argv)
     torch.set_num_threads(config.optimization.threads)
     torch.manual_seed(config.seed)
 
     # Data
-    glosses = load_glosses(config.data, held_out_names(config.data))
-    captions = caption_texts(config.data)
-    random.Random(config.seed).shuffle(glosses)
-    held_out, glosses = glosses[: config.held_out_glosses], glosses[config.held_out_glosses :]
+    names = held_out_names(config.data)
+    texts = [*load_glosses(config.data, names), *caption_texts(config.data)]
+    held_out = load_glosses(config.data, names, "held-out")
     manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
-    tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", [*captions, *glosses], config.model.vocab_size)
-    log.info("%d glosses, %d captions, %d pieces", len(glosses), len(captions), tokenizer.get_vocab_size())
+    tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
+    log.info("%d texts, %d pieces", len(texts), tokenizer.get_vocab_size())
 
     # Model and optimizer
     model = FlavaForPreTraining(config.model.to_flava())
@@ -74,15 +70,10 @@ def main() -> None:
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging)
 
     # Loop
-    of_captions = round(config.optimization.batch_size * config.captions_share)
     for update in run.updates():
-        rng = random.Random(stream_seed(config.seed, "texts", update))
-        texts = [
-            *rng.sample(glosses, config.optimization.batch_size - of_captions),
-            *rng.sample(captions, of_captions),
-        ]
-        with run.reporting(update, lambda texts=texts: texts):
-            loss = masked_word_loss(model, tokenizer, texts, config, stream_seed(config.seed, "mask", update))
+        batch = random.Random(stream_seed(config.seed, "texts", update)).sample(texts, config.optimization.batch_size)
+        with run.reporting(update, lambda batch=batch: batch):
+            loss = masked_word_loss(model, tokenizer, batch, config, stream_seed(config.seed, "mask", update))
             loss.backward()
             norm = take_step(optimizer, model.parameters(), update, config.optimization)
             run.record(update, {"mlm": loss}, gradient_norm=norm.item())
@@ -93,7 +84,8 @@ def main() -> None:
     # Evaluate and save
     with run.averaged():
         metrics = evaluate(model, tokenizer, held_out, config)
-        export_checkpoint(folder, model, tokenizer, {**identity, "seconds": round(run.seconds), "metrics": metrics})
+        record = training_record("text", run, config, config.optimization, ["mlm"], metrics, [])
+        export_checkpoint(folder, model, tokenizer, record)
     run.plot(folder / "curves.png", f"{config.name}: masked words")
     log.info("%s %s, %.0f minutes; saved %s", config.name, metrics, run.seconds / 60, folder)
 

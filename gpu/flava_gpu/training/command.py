@@ -16,15 +16,15 @@ from flava_gpu.training.run import forget
 T = TypeVar("T")
 
 
-def stage_run(kind: type[T], usage: str | None) -> tuple[T, Path]:
-    """The stage's configuration and its run folder, `runs/<name>`; raises ConfigError."""
+def stage_run(kind: type[T], usage: str | None, argv: list[str] | None) -> tuple[T, Path]:
+    """The stage's configuration and its run folder, `runs/<name>`; raises ConfigError. `argv` None: the process's own."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     transformers_logging.set_verbosity_error()
     parser = argparse.ArgumentParser(description=usage, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs and their checkpoints are kept")
     parser.add_argument("--fresh", action="store_true", help="forget an earlier run of the same name")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     config: Any = load_config(kind, arguments.config)
     folder = arguments.runs / config.name
     if arguments.fresh and int(os.environ.get("RANK", "0")) == 0:

@@ -1,0 +1,184 @@
+"""The text and joint stages as their users run them: from start to checkpoint, through a kill, and into each other."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import FlavaForPreTraining
+
+from flava_gpu.training.config import ConfigError
+from flava_gpu.training.curves import read_curves
+from flava_gpu.training.errors import TrainingError
+from tests.tiny import (
+    GPU,
+    joint_config,
+    run_stage,
+    stage_command,
+    text_config,
+    write_codebook,
+    write_config,
+    write_data,
+)
+
+ENCODERS = ("flava.text_model.", "flava.image_model.", "flava.image_projection", "flava.text_projection")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data, and the runs `text` and `joint` at their ends."""
+    folder = tmp_path_factory.mktemp("finished")
+    data, codebook = write_data(folder / "data"), write_codebook(folder / "codebook")
+    run_stage("text", write_config(folder / "text.yaml", text_config(data)), folder / "runs")
+    config = joint_config(data, folder / "runs" / "text", codebook)
+    run_stage("joint", write_config(folder / "joint.yaml", config), folder / "runs")
+    return folder
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+def test_a_run_leaves_a_checkpoint_that_transformers_loads_whole(finished: Path) -> None:
+    loaded: Any = FlavaForPreTraining.from_pretrained(finished / "runs" / "joint", output_loading_info=True)
+    model, info = loaded
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    assert {tensor.dtype for tensor in weights(finished / "runs" / "joint").values()} == {torch.float16}
+
+
+def test_a_run_records_its_stages_heads_configuration_versions_data_and_metrics(finished: Path) -> None:
+    record = json.loads((finished / "runs" / "joint" / "training.json").read_text())
+    assert [stage["stage"] for stage in record["stages"]] == ["text", "joint"]
+    assert record["heads"] == ["contrastive", "itm", "mmm_text", "mmm_image", "mim", "mlm"]
+    assert record["data_manifest"] == "tiny"
+    assert record["config"]["seed"] == 0
+    assert set(record["versions"]) == {"python", "torch", "transformers", "tokenizers"}
+    assert set(record["metrics"]) == {"dev_style", "dev_concepts", "dev_style_fusion"}
+
+
+def test_a_run_leaves_curves_of_every_loss_as_json_tensorboard_and_png(finished: Path) -> None:
+    run = finished / "runs" / "joint"
+    keys = {key for point in read_curves(run) for key in point}
+    assert {"contrastive", "mlm", "mim", "mmm_text", "mmm_image", "itm", "dev_style", "dev_concepts"} <= keys
+    assert list((run / "tensorboard").glob("events.out.*"))
+    assert (run / "curves.png").stat().st_size > 1000
+
+
+def test_the_joint_stage_begins_with_the_text_stage_s_encoder(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = joint_config(finished / "data", finished / "runs" / "text", finished / "codebook", updates=1)
+    raw["init"][0]["freeze"] = ["flava.text_model."]
+    raw["optimization"]["ema_decay"] = 0.0
+    with caplog.at_level(logging.INFO):
+        run_stage("joint", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    began, text = weights(tmp_path / "runs" / "joint"), weights(finished / "runs" / "text")
+    names = [name for name in text if name.startswith("flava.text_model.")]
+    assert all(torch.equal(began[name], text[name]) for name in names)
+    assert "tensors loaded" in caplog.text
+
+
+def test_frozen_encoders_stay_while_the_multimodal_encoder_learns(finished: Path, tmp_path: Path) -> None:
+    joint = finished / "runs" / "joint"
+    raw = joint_config(finished / "data", joint, finished / "codebook", updates=4)
+    raw["init"] = [{"from": str(joint), "freeze": [*ENCODERS, "flava.logit_scale"]}]
+    raw["datasets"] = {"pairs": 1.0, "images": 0.0, "texts": 0.0}
+    raw["weights"] |= {"contrastive": 0.0, "mim": 0.0, "mlm": 0.0}
+    raw["batches"]["multimodal_every"] = 1
+    run_stage("joint", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    before, after = weights(joint), weights(tmp_path / "runs" / "joint")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert any(name.startswith("flava.multimodal_model.") for name in changed)
+    assert not [name for name in changed if name.startswith(ENCODERS)]
+
+
+@pytest.mark.parametrize("stage", ["text", "joint"])
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, stage: str
+) -> None:
+    (tmp_path / "runs" / stage).mkdir(parents=True)
+    # Token ids differ from one training of a tokenizer to the next, so runs that are compared share theirs.
+    tokenizer = (finished / "runs" / stage / "tokenizer.json").read_bytes()
+    (tmp_path / "runs" / stage / "tokenizer.json").write_bytes(tokenizer)
+    config = finished / f"{stage}.yaml"
+    checkpoint = tmp_path / "runs" / stage / "checkpoints" / "step-0000004"
+    output = subprocess.DEVNULL
+    process = subprocess.Popen(stage_command(stage, config, tmp_path / "runs"), cwd=GPU, stdout=output, stderr=output)
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "runs" / stage / "model.safetensors").exists()
+    with caplog.at_level(logging.INFO):
+        run_stage(stage, config, tmp_path / "runs")
+    assert "resumed at update" in caplog.text
+    expected, resumed = weights(finished / "runs" / stage), weights(tmp_path / "runs" / stage)
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_a_run_that_has_ended_is_left_as_it_was(finished: Path) -> None:
+    before = weights(finished / "runs" / "text")
+    run_stage("text", finished / "text.yaml", finished / "runs")
+    after = weights(finished / "runs" / "text")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_on_other_data_is_refused(finished: Path) -> None:
+    manifest = finished / "data" / "manifest.json"
+    manifest.write_text(json.dumps({"hash": "other"}))
+    try:
+        with pytest.raises(TrainingError, match="began with other data"):
+            run_stage("text", finished / "text.yaml", finished / "runs")
+    finally:
+        manifest.write_text(json.dumps({"hash": "tiny"}))
+
+
+def test_a_run_with_another_configuration_is_refused(finished: Path, tmp_path: Path) -> None:
+    raw = text_config(finished / "data")
+    raw["optimization"]["learning_rate"] *= 2
+    with pytest.raises(TrainingError, match="another configuration"):
+        run_stage("text", write_config(tmp_path / "c.yaml", raw), finished / "runs")
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_report_that_names_its_batch(
+    finished: Path, tmp_path: Path
+) -> None:
+    raw = text_config(finished / "data")
+    raw["optimization"] |= {"learning_rate": 1e30, "gradient_clip": 1e30, "precision": "f32"}
+    with pytest.raises(TrainingError, match="not finite"):
+        run_stage("text", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    report = json.loads((tmp_path / "runs" / "text" / "crash.json").read_text())
+    assert report["update"] > 0
+    assert len(report["items"]) == 8
+    assert "loss_not_finite" in report["error"] or "not finite" in report["error"]
+    assert not (tmp_path / "runs" / "text" / "model.safetensors").exists()
+
+
+def test_accumulated_gradients_count_batches_not_updates(finished: Path, tmp_path: Path) -> None:
+    raw = joint_config(finished / "data", finished / "runs" / "text", finished / "codebook", updates=3)
+    raw["optimization"]["accumulation"] = 2
+    run_stage("joint", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    once = joint_config(finished / "data", finished / "runs" / "text", finished / "codebook", updates=3)
+    run_stage("joint", write_config(tmp_path / "d.yaml", once | {"name": "once"}), tmp_path / "runs")
+    twice, single = weights(tmp_path / "runs" / "joint"), weights(tmp_path / "runs" / "once")
+    assert any(not torch.equal(twice[name], single[name]) for name in twice)
+
+
+def test_an_init_that_fits_nothing_names_the_reason(finished: Path, tmp_path: Path) -> None:
+    raw = joint_config(finished / "data", finished / "runs" / "text", finished / "codebook")
+    raw["init"][0]["include"] = ["flava.nothing."]
+    with pytest.raises(ConfigError, match="no tensor of this model begins with"):
+        run_stage("joint", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    raw["init"][0] = {"from": str(tmp_path / "nowhere")}
+    with pytest.raises(ConfigError, match="train that stage first"):
+        run_stage("joint", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
