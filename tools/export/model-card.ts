@@ -102,14 +102,19 @@ function trainingText({ training, provenance }: Origin): string {
   return text.length > 0 ? text.join('\n') : 'The checkpoint came without a training record.'
 }
 
-function recordLines({ config, seconds, images_per_second: speed, data_manifest: data }: TrainingRecord): string[] {
-  const { updates, batch_size: batch, learning_rate: rate } = config.optimization
-  const minutes = Math.round(seconds / 60)
+function recordLines({ stages, heads, data_manifest: data }: TrainingRecord): string[] {
+  const minutes = (seconds: number) => Math.round(seconds / 60)
+  const total = stages.reduce((sum, { seconds }) => sum + seconds, 0)
+  const rows = stages.map(
+    ({ name, stage, updates, batch_size: batch, learning_rate: rate, seconds }) =>
+      `| ${name} | ${stage} | ${updates} | ${batch} | ${rate} | ${minutes(seconds)} |`,
+  )
   return [
-    'Stages: one run with the contrastive, image-text-matching (ITM), masked-language (MLM) and multimodal',
-    `masked-text (MMM) losses; ${updates} updates of ${batch} pairs, peak learning rate ${rate}, then ${config.fusion.updates} of`,
-    `${config.fusion.batch_size} for the multimodal encoder alone (ITM, MMM); ${minutes} minutes in all at`,
-    `${speed} pictures a second. Data manifest \`${data}\`.`,
+    '| run | stage | updates | batch | peak learning rate | minutes |',
+    '|---|---|---|---|---|---|',
+    ...rows,
+    '',
+    `${minutes(total)} minutes in all. Heads that were trained: ${heads.join(', ')}. Data manifest \`${data}\`.`,
     'Configuration, versions and curves lie beside the checkpoint.',
   ]
 }

@@ -31,13 +31,18 @@ export type Provenance = z.infer<typeof provenanceSchema>
 
 /** checkpoint/training.json, as far as the card tells it; a checkpoint from elsewhere has none. */
 export const trainingSchema = z.object({
-  config: z.looseObject({
-    optimization: z.looseObject({ updates: z.number(), batch_size: z.number(), learning_rate: z.number() }),
-    fusion: z.looseObject({ updates: z.number(), batch_size: z.number() }),
-  }),
+  stages: z.array(
+    z.object({
+      name: z.string(),
+      stage: z.string(),
+      updates: z.number(),
+      batch_size: z.number(),
+      learning_rate: z.number(),
+      seconds: z.number(),
+    }),
+  ),
+  heads: z.array(z.string()),
   data_manifest: z.string(),
-  seconds: z.number(),
-  images_per_second: z.number(),
 })
 
 export type TrainingRecord = z.infer<typeof trainingSchema>

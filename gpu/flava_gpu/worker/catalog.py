@@ -92,22 +92,11 @@ def trained_heads(folder: Path) -> tuple[str, ...]:
 
 
 def declared_heads(folder: Path) -> set[str] | None:
-    """What training.json says was trained, as a list or by its objectives; None when it says nothing."""
+    """What training.json says was trained; None when it says nothing."""
     if not (folder / "training.json").is_file():
         return None
-    record = read_json(folder / "training.json")
-    if isinstance(record.get("heads"), list):
-        return set(record["heads"])
-    config = record.get("config")
-    objectives: dict[str, Any] | None = config.get("objectives") if isinstance(config, dict) else None
-    if not isinstance(objectives, dict):
-        return None
-    heads = {"contrastive"}
-    if objectives.get("multimodal_every", 0) > 0 and objectives.get("multimodal_weight", 0) > 0:
-        heads |= {"itm", "mmm_text"}
-    if objectives.get("mlm_every", 0) > 0 and objectives.get("mlm_weight", 0) > 0:
-        heads.add("mlm")
-    return heads
+    heads = read_json(folder / "training.json").get("heads")
+    return set(heads) if isinstance(heads, list) else None
 
 
 def heads_by_tensors(folder: Path) -> set[str]:

@@ -23,13 +23,12 @@ const FACTS: CardFacts = {
       attributions: ['From nowhere.'],
     }),
     training: {
-      config: {
-        optimization: { updates: 4600, batch_size: 256, learning_rate: 0.001 },
-        fusion: { updates: 400, batch_size: 128 },
-      },
+      stages: [
+        { name: 'words', stage: 'text', updates: 900, batch_size: 128, learning_rate: 0.002, seconds: 600 },
+        { name: 'tiny', stage: 'joint', updates: 4600, batch_size: 256, learning_rate: 0.001, seconds: 4800 },
+      ],
+      heads: ['contrastive', 'itm'],
       data_manifest: 'abc123',
-      seconds: 4800,
-      images_per_second: 222.5,
     },
   },
   scores: [],
@@ -50,7 +49,8 @@ describe('renderModelCard', () => {
 
   test('tells what is known of the checkpoint, record and account', async () => {
     const card = await renderModelCard(FACTS)
-    expect(card).toContain('4600 updates of 256 pairs')
+    expect(card).toContain('| tiny | joint | 4600 | 256 | 0.001 | 80 |')
+    expect(card).toContain('90 minutes in all. Heads that were trained: contrastive, itm.')
     expect(card).toContain('The run was short.')
     expect(card).toContain('It knows nothing.')
     expect(card).toContain('  - emoji\n')
