@@ -71,3 +71,13 @@ def test_a_configuration_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> 
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not YAML"):
         load_config(JointConfig, tmp_path / "broken.yaml")
+
+
+def test_a_base_gives_what_a_configuration_leaves_out_and_unknown_keys_are_still_found(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plain()))
+    own = {"base": "base.yaml", "name": "other", "weights": {"mim": 0.5}, "init": []}
+    config = load_config(JointConfig, write(tmp_path, own))
+    assert (config.name, config.weights.mim, config.init) == ("other", 0.5, ())
+    assert config.weights.mlm == load_config(JointConfig, JOINT).weights.mlm
+    with pytest.raises(ConfigError, match="unknown key 'nim'"):
+        load_config(JointConfig, write(tmp_path, own | {"weights": {"nim": 1.0}}))

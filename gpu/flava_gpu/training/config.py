@@ -124,14 +124,30 @@ class LoggingConfig:
 
 
 def load_config(kind: type[T], path: Path) -> T:
-    """Read `path`; raises ConfigError naming the file and the key that is unknown, missing or of the wrong type."""
+    """Read `path`; raises ConfigError naming the file and the key that is unknown, missing or of the wrong type.
+
+    `base:` names another file, relative to this one, whose values hold where this one has none.
+    """
+    return _build(kind, _read(path), path.name)
+
+
+def _read(path: Path) -> Any:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such configuration") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
-    return _build(kind, raw, path.name)
+    if isinstance(raw, dict) and isinstance(base := raw.pop("base", None), str):
+        return _merged(_read(path.parent / base), raw)
+    return raw
+
+
+def _merged(base: Any, own: Any) -> Any:
+    """Mappings key by key; anything else is replaced whole."""
+    if not (isinstance(base, dict) and isinstance(own, dict)):
+        return own
+    return {**base, **{key: _merged(base.get(key), value) for key, value in own.items()}}
 
 
 def as_plain(config: Any) -> dict[str, Any]:
