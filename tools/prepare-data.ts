@@ -1,23 +1,33 @@
-// `npm run data`: builds the emoji set from pinned packages into data/emoji: pairs.jsonl, glosses.jsonl, images/,
-// contact/ and manifest.json. Same result on every run; a killed run goes on where it stopped.
+// `npm run data`: builds the emoji set from pinned packages into data/emoji: pairs.jsonl, glosses.jsonl, outlines.jsonl,
+// icons.jsonl, images/, contact/ and manifest.json. Same result on every run; a killed run goes on where it stopped.
 
-import { readFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 
-import { drawSheet, planSheets } from './data/contact-sheet.ts'
+import { drawStampedSheets, planSheets } from './data/contact-sheet.ts'
 import { countRows, formatCounts } from './data/counts.ts'
 import { buildEmojiSet, type EmojiSet } from './data/emoji-set.ts'
 import { DataSetChangedError, RenderError } from './data/errors.ts'
 import { fetchPackage } from './data/fetch-package.ts'
-import { hashOfImages, hashOfParts, sha256, toJsonLines, type DataManifest, type SetParts } from './data/manifest.ts'
+import { prepareIcons } from './data/icons.ts'
+import {
+  hashOfImages,
+  hashOfParts,
+  hashOfTraining,
+  sha256,
+  toJsonLines,
+  type Additions,
+  type DataManifest,
+  type SetParts,
+} from './data/manifest.ts'
 import { openPackage, type PackageFiles } from './data/package-files.ts'
 import { prepareOpenclipart } from './data/openclipart.ts'
-import { readExpectedRows, readPackagePins, type PinnedPackage } from './data/pins.ts'
+import { prepareOutlines } from './data/outlines.ts'
+import { isOfEmojiSet, readExpectedRows, readPackagePins, type PinnedPackage } from './data/pins.ts'
 import { startProgress } from './data/progress.ts'
 import { EMOJI_RECIPE, IMAGE_SIZE_PX, RENDERER, renderImages } from './data/render.ts'
-import type { PairRow } from './data/rows.ts'
 import { writeFileAtomically } from './data/write-file.ts'
 import { AppError } from '../src/errors.ts'
 
@@ -38,7 +48,8 @@ const flagsSchema = z.strictObject({
 async function prepare(outDir: string, withOpenclipart: boolean): Promise<void> {
   const startedMs = Date.now()
   const pins = readPackagePins()
-  const set = buildEmojiSet(await openPackages(pins))
+  const packages = await openPackages(pins)
+  const set = buildEmojiSet(packages)
   const pairs = toJsonLines(set.rows)
   const glosses = toJsonLines(set.glosses)
   checkFrozen('pairs.jsonl', pairs, readExpectedRows().pairsSha256)
@@ -49,22 +60,41 @@ async function prepare(outDir: string, withOpenclipart: boolean): Promise<void> 
   await writeFileAtomically(join(outDir, 'glosses.jsonl'), glosses)
   const images = await renderEmoji(set, outDir)
   const parts: SetParts = { pairs: sha256(pairs), glosses: sha256(glosses), images: hashOfImages(images) }
+  const hash = hashOfParts({ ...parts })
+  await drawStampedSheets('emoji', planSheets(set.rows), outDir, hash)
+  const additions = await prepareAdditions(set, packages, pins, outDir, withOpenclipart)
   const manifest: DataManifest = {
     format_version: 1,
-    hash: hashOfParts({ ...parts }),
+    hash,
+    training_hash: hashOfTraining(hash, additions),
     parts,
     renderer: RENDERER,
     image_size_px: IMAGE_SIZE_PX,
-    packages: pins,
+    packages: pins.filter(isOfEmojiSet),
     counts: countRows(set.rows),
     glosses: set.glosses.length,
+    additions,
   }
-  await writeContactSheets(set.rows, outDir, manifest.hash)
-  if (withOpenclipart) manifest.openclipart = await prepareOpenclipart(set.rows, outDir, CACHE_DIR)
-  // Without the option, rows of an earlier run must not look like part of this one; its pictures stay for the next.
-  else await rm(join(outDir, 'openclipart.jsonl'), { force: true })
   await writeFileAtomically(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`)
   printSummary(manifest, outDir, Date.now() - startedMs)
+}
+
+async function prepareAdditions(
+  set: EmojiSet,
+  packages: ReadonlyMap<string, PackageFiles>,
+  pins: readonly PinnedPackage[],
+  outDir: string,
+  withOpenclipart: boolean,
+): Promise<Additions> {
+  const iconPins = pins.filter((pin) => !isOfEmojiSet(pin))
+  const additions: Additions = {
+    outlines: await prepareOutlines(set.rows, set.jobs, outDir),
+    icons: await prepareIcons(packages, iconPins, set.rows, outDir),
+  }
+  if (withOpenclipart) additions.openclipart = await prepareOpenclipart(set.rows, outDir, CACHE_DIR)
+  // Without the option, rows of an earlier run must not look like part of this one; its pictures stay for the next.
+  else await rm(join(outDir, 'openclipart.jsonl'), { force: true })
+  return additions
 }
 
 async function openPackages(pins: readonly PinnedPackage[]): Promise<Map<string, PackageFiles>> {
@@ -91,23 +121,6 @@ async function renderEmoji({ jobs }: EmojiSet, outDir: string): Promise<Map<stri
   return images
 }
 
-/** Sheets are drawn again only when the data set is another one. */
-async function writeContactSheets(rows: readonly PairRow[], outDir: string, hash: string): Promise<void> {
-  const stampPath = join(outDir, 'contact/hash.txt')
-  if ((await readFile(stampPath, 'utf8').catch(() => '')).trim() === hash) return
-  const sheets = planSheets(rows)
-  const progress = startProgress('contact sheets', sheets.length)
-  for (const [i, sheet] of sheets.entries()) {
-    await writeFileAtomically(
-      join(outDir, 'contact', `${sheet.name}.png`),
-      await drawSheet(sheet, join(outDir, 'images')),
-    )
-    progress.update(i + 1)
-  }
-  progress.stop()
-  await writeFileAtomically(stampPath, `${hash}\n`)
-}
-
 function checkFrozen(file: string, content: string, expected: string): void {
   const actual = sha256(content)
   if (actual === expected) return
@@ -117,11 +130,17 @@ function checkFrozen(file: string, content: string, expected: string): void {
   )
 }
 
-function printSummary({ hash, counts, glosses, openclipart }: DataManifest, outDir: string, elapsedMs: number): void {
+function printSummary({ hash, counts, glosses, additions }: DataManifest, outDir: string, elapsedMs: number): void {
+  const { outlines, icons, openclipart } = additions
   console.log(formatCounts(counts))
   console.log(`concepts ${JSON.stringify(counts.concepts)}  families ${JSON.stringify(counts.families)}`)
   console.log(`training base images ${counts.train_base_images}  distinct captions ${counts.distinct_train_captions}`)
   console.log(`glosses ${glosses}`)
+  console.log(`outlines ${outlines.rows}`)
+  console.log(`icons ${icons.rows}`)
+  for (const [set, { rows, left_out: leftOut }] of Object.entries(icons.sets)) {
+    console.log(`  ${set} ${rows}, left out ${JSON.stringify(leftOut)}`)
+  }
   if (openclipart) console.log(`openclipart ${openclipart.rows}, left out ${JSON.stringify(openclipart.left_out)}`)
   console.log(`data set ${hash} in ${outDir}, ${(elapsedMs / 1000).toFixed(0)} s`)
 }

@@ -1,10 +1,16 @@
 // One PNG per split that shows every picture in it with its name, so that a person can look at what a model will
 // see. Not part of the data set's hash: the labels depend on the machine's fonts.
 
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
 
+import { startProgress } from './progress.ts'
 import type { PairRow } from './rows.ts'
+import { writeFileAtomically } from './write-file.ts'
+
+/** What a sheet shows of a row: pictures of one key stand on one line, a column for each style. */
+export type SheetCell = Pick<PairRow, 'key' | 'name' | 'style' | 'image'>
 
 /** One line of a sheet: a concept and its pictures, one per style. */
 interface Entry {
@@ -47,8 +53,43 @@ export function planSheets(rows: readonly PairRow[]): Sheet[] {
   ]
 }
 
+/** One sheet of a part of the data set. */
+export function planSheet(name: string, rows: readonly SheetCell[]): Sheet {
+  const styles = [...new Set(rows.map((row) => row.style))]
+  const columnOf = new Map(styles.map((style, column) => [style, column]))
+  const entries = new Map<string, Entry>()
+  for (const { key, name: label, style, image } of rows) {
+    const entry = entries.get(key) ?? { label, images: styles.map(() => undefined) }
+    entry.images[columnOf.get(style) ?? 0] = image
+    entries.set(key, entry)
+  }
+  return { name, styles, entries: [...entries.values()] }
+}
+
+/**
+ * Draws sheets into contact/, only when the part they show is another one than at the last time.
+ * @param part names the stamp that remembers `hash`
+ */
+export async function drawStampedSheets(
+  part: string,
+  sheets: readonly Sheet[],
+  outDir: string,
+  hash: string,
+): Promise<void> {
+  const stampPath = join(outDir, `contact/${part}.hash`)
+  if ((await readFile(stampPath, 'utf8').catch(() => '')).trim() === hash) return
+  const progress = startProgress(`contact sheets of ${part}`, sheets.length)
+  for (const [i, sheet] of sheets.entries()) {
+    const png = await drawSheet(sheet, join(outDir, 'images'))
+    await writeFileAtomically(join(outDir, 'contact', `${sheet.name}.png`), png)
+    progress.update(i + 1)
+  }
+  progress.stop()
+  await writeFileAtomically(stampPath, `${hash}\n`)
+}
+
 /** PNG of a sheet: blocks of thumbnails and label in columns, under a line that names sheet and styles. */
-export async function drawSheet(sheet: Sheet, imagesDir: string): Promise<Uint8Array> {
+async function drawSheet(sheet: Sheet, imagesDir: string): Promise<Uint8Array> {
   const blockWidth = sheet.styles.length * THUMBNAIL_PX + LABEL_PX
   const columns = Math.max(1, Math.floor(SHEET_WIDTH_PX / blockWidth))
   const lines = Math.ceil(sheet.entries.length / columns)
@@ -72,17 +113,6 @@ export async function drawSheet(sheet: Sheet, imagesDir: string): Promise<Uint8A
     .composite([{ input: Buffer.from(overlay) }])
     .png()
     .toBuffer()
-}
-
-function planSheet(name: string, rows: readonly PairRow[]): Sheet {
-  const styles = [...new Set(rows.map((row) => row.style))]
-  const entries = new Map<string, Entry>()
-  for (const { key, name: label, style, image } of rows) {
-    const entry = entries.get(key) ?? { label, images: styles.map(() => undefined) }
-    entry.images[styles.indexOf(style)] = image
-    entries.set(key, entry)
-  }
-  return { name, styles, entries: [...entries.values()] }
 }
 
 /** RGB on white, `[32, 32, 3]`. */

@@ -28,6 +28,21 @@ export function heldOutNames(rows: readonly PairRow[]): HeldOutNames {
   return { find }
 }
 
+/**
+ * Captions that only held-out concepts have, so that something called just that shows one of them: `cart`, `kettle`.
+ * A word that a training concept has too is left alone: it says too little (`tree`, `book`).
+ */
+export function heldOutSynonyms(rows: readonly PairRow[]): Set<string> {
+  const heldOut = new Set<string>()
+  const trained = new Set<string>()
+  for (const row of rows) {
+    if (row.skin || row.kind !== 'concept') continue
+    const captions = row.concept_split === 'train' ? trained : heldOut
+    for (const caption of [row.name, ...row.captions.en]) captions.add(caption.toLowerCase())
+  }
+  return new Set([...heldOut].filter((caption) => !trained.has(caption)))
+}
+
 /** Lower-case words without accents, marks and a plural's s. */
 function normalize(text: string): string {
   const ascii = text

@@ -5,10 +5,11 @@ import { join } from 'node:path'
 import sharp, { type OutputInfo, type Sharp } from 'sharp'
 
 import { clipArtCaptions, parseClipArt, type ClipArt } from './clip-art.ts'
+import { drawStampedSheets, planSheet } from './contact-sheet.ts'
 import { fetchDebianFiles } from './debian-package.ts'
 import { DataSetChangedError } from './errors.ts'
 import { heldOutNames, type HeldOutNames } from './held-out-names.ts'
-import { hashOfImages, hashOfParts, sha256, toJsonLines, type OpenclipartManifest } from './manifest.ts'
+import { hashOfAddition, sha256, toJsonLines, type OpenclipartManifest } from './manifest.ts'
 import { readExpectedRows, readOpenclipartPin } from './pins.ts'
 import { startProgress } from './progress.ts'
 import { fitSquare, IMAGE_SIZE_PX, renderImages, type Outcome, type Recipe, type RenderJob } from './render.ts'
@@ -56,7 +57,8 @@ export async function prepareOpenclipart(
   assertNoLeak([...emojiRows, ...rows])
   const lines = toJsonLines(rows)
   await writeFileAtomically(join(outDir, 'openclipart.jsonl'), lines)
-  const hash = hashOfParts({ pairs: sha256(lines), images: hashOfImages(images) })
+  const hash = hashOfAddition(lines, images)
+  await drawStampedSheets('openclipart', [planSheet('openclipart', rows)], outDir, hash)
   return { hash, package: pin, rows: rows.length, left_out: leftOut }
 }
 

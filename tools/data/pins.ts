@@ -10,7 +10,7 @@ const pinnedPackageSchema = z.strictObject({
   version: z.string(),
   /** npm's subresource integrity of the tarball: `sha512-` and base64. */
   integrity: z.string().regex(/^sha512-[A-Za-z0-9+/]{86}==$/),
-  use: z.enum(['train', 'dev-style', 'test-style', 'text']),
+  use: z.enum(['train', 'dev-style', 'test-style', 'text', 'icons']),
   license: z.string(),
   attribution: z.string(),
 })
@@ -38,6 +38,11 @@ export type ExpectedRows = z.infer<typeof expectedSchema>
 
 export function readPackagePins(): PinnedPackage[] {
   return z.array(pinnedPackageSchema).parse(readJsonBeside('pins/packages.json'))
+}
+
+/** Pins of what the emoji set is made of. */
+export function isOfEmojiSet({ use }: PinnedPackage): boolean {
+  return use !== 'icons'
 }
 
 export function readOpenclipartPin(): DebianPin {

@@ -88,11 +88,17 @@ export async function renderImages(
     for (let i = next++; i < jobs.length; i = next++) {
       const job = jobs[i]
       if (job === undefined) return
-      entries[i] = await renderOne(job, recipe, target, ledger.get(job.image))
+      entries[i] = await renderOne(job, recipe, target, ledger.get(job.image)).catch((error: unknown) => {
+        next = jobs.length // the others stop after their picture
+        throw error
+      })
       target.onDone(++done)
     }
   }
-  await Promise.all(Array.from({ length: availableParallelism() }, worker))
+  // All of them are waited for, so that nothing is still being written once the caller knows of a failure.
+  const settled = await Promise.allSettled(Array.from({ length: availableParallelism() }, worker))
+  const failed = settled.find((result) => result.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
   await writeFileAtomically(target.ledgerPath, entries.map(toLine).join(''))
   return new Map(entries.map(({ image, outcome }) => [image, outcome]))
 }
