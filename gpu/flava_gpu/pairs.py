@@ -61,6 +61,13 @@ def read_rows(data: Path, file: str = "pairs.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def data_hash(data: Path) -> str:
+    """Of everything that training may read: the manifest's hash with those of its optional parts."""
+    manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
+    parts = [manifest[part]["hash"] for part in ("outlines", "icons", "openclipart") if part in manifest]
+    return hashlib.sha256("".join([manifest["hash"], *parts]).encode()).hexdigest() if parts else manifest["hash"]
+
+
 def load_pairs(data: Path, role: Role, split: Split) -> Pairs:
     """Vendors' own pictures of the styles with `role` and the concepts of `split`, captioned in English, without skin tones.
 

@@ -9,7 +9,6 @@ masked patches (MIM), texts alone masked words (MLM). `init:` brings the unimoda
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -25,7 +24,15 @@ from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
 from flava_gpu.joint_objectives import FlavaObjectives, WeightsConfig
 from flava_gpu.pair_sampling import CaptionsConfig, PairSampler, PicturesConfig
-from flava_gpu.pairs import Pairs, caption_texts, held_out_names, load_glosses, load_pairs, load_training_pairs
+from flava_gpu.pairs import (
+    Pairs,
+    caption_texts,
+    data_hash,
+    held_out_names,
+    load_glosses,
+    load_pairs,
+    load_training_pairs,
+)
 from flava_gpu.retrieval import evaluate_pairs
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import (
@@ -80,7 +87,6 @@ def main(argv: list[str] | None = None) -> None:
     dev = {"dev_style": load_pairs(config.data, "dev-style", "train")}
     dev["dev_concepts"] = load_pairs(config.data, "train-style", "dev")
     texts = [*load_glosses(config.data, held_out_names(config.data)), *caption_texts(config.data)]
-    manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
     if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
         shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
     tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
@@ -103,11 +109,11 @@ def main(argv: list[str] | None = None) -> None:
 
     # Model and optimizer
     model = FlavaForPreTraining(config.model.to_flava())
-    initialize(model, config.init)
+    loaded = initialize(model, config.init)
     model.train()
     objectives = FlavaObjectives(model, config.weights, ranks, config.global_backprop)
     optimizer = build_optimizer(model, config.optimization)
-    identity = {"config": as_plain(config), "data": manifest["hash"]}
+    identity = {"config": as_plain(config), "data": data_hash(config.data)}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks)
     parallel = objectives
 
@@ -134,9 +140,9 @@ def main(argv: list[str] | None = None) -> None:
     # Evaluate and save
     with run.averaged():
         metrics = evaluate(model, tokenizer, dev, config)
-        sources = [init.source for init in config.init] + ([config.codebook] if config.codebook else [])
         heads = [name for name, weight in as_plain(config.weights).items() if weight]
-        record = training_record("joint", run, config, config.optimization, heads, metrics, sources)
+        tools = [config.codebook] if config.codebook else []
+        record = training_record("joint", run, config, config.optimization, heads, metrics, loaded, tools)
         for target in (folder, config.output):
             if target is not None and ranks.is_main:
                 export_checkpoint(target, model, tokenizer, record)

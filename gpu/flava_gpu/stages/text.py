@@ -7,7 +7,6 @@ Writes the encoder and its MLM head where `init:` of the joint stage finds them,
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
@@ -21,7 +20,7 @@ from transformers import FlavaForPreTraining
 from flava_gpu.batching import encode_texts, mask_tokens
 from flava_gpu.checkpoint import export_checkpoint
 from flava_gpu.objectives import mlm_loss
-from flava_gpu.pairs import caption_texts, held_out_names, load_glosses
+from flava_gpu.pairs import caption_texts, data_hash, held_out_names, load_glosses
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import LoggingConfig, ModelConfig, OptimizationConfig, as_plain
@@ -56,7 +55,6 @@ def main(argv: list[str] | None = None) -> None:
     names = held_out_names(config.data)
     texts = [*load_glosses(config.data, names), *caption_texts(config.data)]
     held_out = load_glosses(config.data, names, "held-out")
-    manifest = json.loads((config.data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
     log.info("%d texts, %d pieces", len(texts), tokenizer.get_vocab_size())
 
@@ -66,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         parameter.requires_grad_(name.startswith(TRAINED) and "pooler" not in name)
     model.train()
     optimizer = build_optimizer(model, config.optimization)
-    identity = {"config": as_plain(config), "data": manifest["hash"]}
+    identity = {"config": as_plain(config), "data": data_hash(config.data)}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging)
 
     # Loop
@@ -84,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     # Evaluate and save
     with run.averaged():
         metrics = evaluate(model, tokenizer, held_out, config)
-        record = training_record("text", run, config, config.optimization, ["mlm"], metrics, [])
+        record = training_record("text", run, config, config.optimization, ["mlm"], metrics)
         export_checkpoint(folder, model, tokenizer, record)
     run.plot(folder / "curves.png", f"{config.name}: masked words")
     log.info("%s %s, %.0f minutes; saved %s", config.name, metrics, run.seconds / 60, folder)
