@@ -8,6 +8,8 @@ from transformers import FlavaImageCodebook
 
 MARGIN = 0.1
 """Codebook pixels lie in [0.1, 0.9]: DALL-E keeps away from the ends, where its logit-Laplace loss has no mass."""
+PIXELS_PER_TOKEN = 8
+"""A token stands for 8 x 8 codebook pixels: three poolings by 2, whatever the width."""
 
 
 def map_pixels(pixels: Tensor) -> Tensor:

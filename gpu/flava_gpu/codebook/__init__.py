@@ -1,0 +1,1 @@
+"""The visual tokenizer: a discrete VAE whose encoder is transformers' FlavaImageCodebook."""
