@@ -71,7 +71,9 @@ export const ICON_SETS: readonly IconSet[] = [
 ]
 
 // Names of companies and products that the packages do not mark as brands.
-const BRAND_NAME = /^(brand|creative-commons|google|microsoft|powershell|quora|xbox)(-|$)/
+const BRAND_NAME = new RegExp(
+  '(^|-)(brand|creative-commons|excel|google|logo|microsoft|nintendo|ny-times|powerpoint|powershell|quora|tesla|vue|xbox)(-|$)',
+)
 /** Sets that number their icons where the number is the picture. */
 const COUNTED = new Set(['number', 'numeric'])
 /** Search words about the catalogue. */

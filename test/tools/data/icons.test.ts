@@ -24,10 +24,10 @@ function packageOf(name: string, files: Record<string, unknown>): PackageFiles {
 }
 
 const LUCIDE = packageOf('lucide-static', {
-  'tags.json': { dog: ['Pet', 'dog', '*new*'], 'creative-commons': [], 'dog-2': [] },
+  'tags.json': { dog: ['Pet', 'dog', '*new*'], 'no-creative-commons': [], 'dog-2': [] },
   'icons/dog.svg': DRAWN,
   'icons/dog-2.svg': DRAWN,
-  'icons/creative-commons.svg': DRAWN,
+  'icons/no-creative-commons.svg': DRAWN,
 })
 const TABLER = packageOf('@tabler/icons', {
   'icons.json': {
@@ -88,7 +88,7 @@ describe('ICON_SETS', () => {
   test('reads Lucide: a numbered drawing is called as the plain one', () => {
     expect(summary(read(LUCIDE))).toEqual([
       ['lucide', 'dog', 'dog', ['pet'], false],
-      ['lucide', 'creative-commons', 'creative commons', [], true],
+      ['lucide', 'no-creative-commons', 'no creative commons', [], true],
       ['lucide', 'dog-2', 'dog', [], false],
     ])
   })
