@@ -62,10 +62,11 @@ def read_rows(data: Path, file: str = "pairs.jsonl") -> list[dict[str, Any]]:
 
 
 def data_hash(data: Path) -> str:
-    """Of everything that training may read: the manifest's hash with those of its optional parts."""
-    manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
-    parts = [manifest[part]["hash"] for part in ("outlines", "icons", "openclipart") if part in manifest]
-    return hashlib.sha256("".join([manifest["hash"], *parts]).encode()).hexdigest() if parts else manifest["hash"]
+    """Of everything that training may read; raises FileNotFoundError naming the command that writes it."""
+    path = data / "manifest.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run `npm run data` first")
+    return json.loads(path.read_text(encoding="utf-8"))["training_hash"]
 
 
 def load_pairs(data: Path, role: Role, split: Split) -> Pairs:

@@ -135,12 +135,12 @@ def test_a_run_that_has_ended_is_left_as_it_was(finished: Path) -> None:
 
 def test_a_run_on_other_data_is_refused(finished: Path) -> None:
     manifest = finished / "data" / "manifest.json"
-    manifest.write_text(json.dumps({"hash": "other"}))
+    manifest.write_text(json.dumps({"training_hash": "other"}))
     try:
         with pytest.raises(TrainingError, match="began with other data"):
             run_stage("text", finished / "text.yaml", finished / "runs")
     finally:
-        manifest.write_text(json.dumps({"hash": "tiny"}))
+        manifest.write_text(json.dumps({"training_hash": "tiny"}))
 
 
 def test_a_run_with_another_configuration_is_refused(finished: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def write_data(folder: Path) -> Path:
     write_lines(folder / "icons.jsonl", icons)
     glosses = [{"lemma": f"{a} {b}", "gloss": f"a {a} near a {b} and some {a}"} for a in SHAPES for b in SHAPES]
     write_lines(folder / "glosses.jsonl", glosses)
-    (folder / "manifest.json").write_text(json.dumps({"hash": "tiny"}))
+    (folder / "manifest.json").write_text(json.dumps({"training_hash": "tiny"}))
     return folder
 
 
