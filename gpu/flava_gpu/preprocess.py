@@ -21,6 +21,11 @@ def flatten_on_white(image: Image.Image) -> Image.Image:
     return background
 
 
+def stored_pictures(images: Tensor) -> list[Image.Image]:
+    """RGBA pictures of uint8 [n, 4, side, side], as Pairs holds them."""
+    return [Image.fromarray(rgba.permute(1, 2, 0).numpy()) for rgba in images]
+
+
 def to_pixel_values(images: list[Image.Image], size: int) -> Tensor:
     """PIL images of any size to pixel_values f32 [n, 3, size, size]; aspect ratio is not kept, as in FlavaImageProcessor."""
     resized = [np.asarray(flatten_on_white(image).resize((size, size), Image.Resampling.BICUBIC)) for image in images]

@@ -72,7 +72,7 @@ def row(image: str, name: str, key: str, style: str, role: str, split: str) -> d
         "family": key,
         "concept_split": split,
         "name": name,
-        "group": "shapes",
+        "group": "curves" if name in ("disc", "ring", "dot") else "lines",
         "subgroup": "round" if name in ("disc", "ring", "dot") else "angular",
         "skin": False,
         "kind": "concept",

@@ -7,17 +7,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from flava_gpu.preprocess import flatten_on_white
+from flava_gpu.preprocess import flatten_on_white, stored_pictures
 
 
 def codebook_pixels(images: Tensor, size: int) -> Tensor:
     """uint8 RGBA [n, 4, side, side] to f32 [n, 3, size, size] in [0, 1]; codebook/tokens.py maps them on to [0.1, 0.9]."""
     resized = [
-        np.asarray(
-            flatten_on_white(Image.fromarray(rgba.permute(1, 2, 0).numpy())).resize(
-                (size, size), Image.Resampling.LANCZOS
-            )
-        )
-        for rgba in images
+        np.asarray(flatten_on_white(picture).resize((size, size), Image.Resampling.LANCZOS))
+        for picture in stored_pictures(images)
     ]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255  # [n, 3, size, size]

@@ -94,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(config.seed)
 
     # Data
+    hash_of_data = data_hash(config.data)  # first: it is what a half-made data set lacks
     pairs = load_training_pairs(config.data)
     watched = {
         "dev_style": watched_pixels(load_pairs(config.data, "dev-style", "train"), config),
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     spread_codes(vae.encoder, watched["training"])
     vae.train()
     optimizer = build_optimizer(vae, config.optimization)
-    identity = {"config": as_plain(config), "data": data_hash(config.data)}
+    identity = {"config": as_plain(config), "data": hash_of_data}
     run = TrainingRun(folder, identity, vae, optimizer, config.optimization, config.logging)
 
     # Loop

@@ -1,0 +1,1 @@
+"""How the image encoder learns from pictures alone: masked patches (MIM) or self-distillation (DINO)."""
