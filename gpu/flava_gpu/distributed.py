@@ -6,6 +6,8 @@ Every rank sees the same rows in the same order and takes its own slice of each 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +38,15 @@ class Ranks:
     def wait(self) -> None:
         """Until every rank is here."""
         self.exchange([0.0])
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main rank runs the block before the others do: it writes a file that they read."""
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
 
     def exchange(self, values: list[float]) -> list[list[float]]:
         """Every rank's values, in their order, on every rank: whatever ranks decide by them, they decide alike."""
@@ -71,10 +82,11 @@ class _Gather(torch.autograd.Function):
 
 
 def join_ranks(device: str) -> Ranks:
-    """Joins the process group that torchrun's environment describes; alone without one."""
+    """Joins the process group that torchrun's environment describes, if this process has not; alone without one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=WAIT)
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=WAIT)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

@@ -7,6 +7,7 @@ update runs only some of them.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import FlavaForPreTraining
@@ -153,15 +154,25 @@ def multimodal_losses(
     """
     states = fused_states(model, image, text, attention_mask)
     losses = {"itm": F.cross_entropy(at_least_f32(model.itm_head(states)), itm_labels)}
-    matched = itm_labels != 0
-    if not matched.any():
-        matched = torch.ones_like(matched)
+    matched = matched_pairs(itm_labels, ranks)
     words = states[matched, -text.shape[1] :]
     losses["mmm_text"] = _masked_cross_entropy(model.mmm_text_head, words, mlm_labels[matched], ranks)
     if mim_labels is not None:
         patches = states[matched, 2 : 1 + image.shape[1]]  # behind the multimodal CLS and the image's
         losses["mmm_image"] = _masked_cross_entropy(model.mmm_image_head, patches, mim_labels[matched], ranks)
     return losses
+
+
+def matched_pairs(itm_labels: Tensor, ranks: Ranks | None = None) -> Tensor:
+    """bool [batch]: the pairs that belong together, or all of them where no rank has one.
+
+    Ranks decide it together: one without a match beside others that have some must not train on its mismatches.
+    """
+    matched = itm_labels != 0
+    count = matched.sum()
+    if ranks is not None and ranks.count > 1:
+        dist.all_reduce(count)
+    return matched if count > 0 else torch.ones_like(matched)
 
 
 def _masked_cross_entropy(head: torch.nn.Module, states: Tensor, labels: Tensor, ranks: Ranks | None) -> Tensor:

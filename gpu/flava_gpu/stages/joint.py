@@ -45,6 +45,7 @@ from flava_gpu.training.config import (
 )
 from flava_gpu.training.initialization import initialize
 from flava_gpu.training.optimizer import autocast, build_optimizer, is_stuck_at_chance, take_step
+from flava_gpu.training.parallel import Strategy, parallelize, whole_model, whole_weights
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 from flava_gpu.vocabulary import load_or_train_tokenizer
@@ -74,6 +75,8 @@ class JointConfig:
     logging: LoggingConfig
     output: Path | None = None
     """Where the checkpoint goes besides the run's folder."""
+    strategy: Strategy = "ddp"
+    """Of several processes under torchrun: weights replicated, or sharded (`fsdp`)."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,9 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     dev = {"dev_style": load_pairs(config.data, "dev-style", "train")}
     dev["dev_concepts"] = load_pairs(config.data, "train-style", "dev")
     texts = [*load_glosses(config.data, held_out_names(config.data)), *caption_texts(config.data)]
-    if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
-        shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
-    tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
+    with ranks.main_first():
+        if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
+            shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
+        tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
     codebook = None if config.codebook is None else FlavaImageCodebook.from_pretrained(config.codebook).eval()
     batches = JointBatches(
         seed=config.seed,
@@ -111,11 +115,12 @@ def main(argv: list[str] | None = None) -> None:
     model = FlavaForPreTraining(config.model.to_flava())
     loaded = initialize(model, config.init)
     model.train()
-    objectives = FlavaObjectives(model, config.weights, ranks, config.global_backprop)
+    objectives = parallelize(
+        FlavaObjectives(model, config.weights, ranks, config.global_backprop), config.strategy, ranks
+    )
     optimizer = build_optimizer(model, config.optimization)
     identity = {"config": as_plain(config), "data": data_hash(config.data)}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks)
-    parallel = objectives
 
     # Loop
     for update in run.updates():
@@ -126,26 +131,28 @@ def main(argv: list[str] | None = None) -> None:
                 drawn = batches.draw(update, part)
                 items.extend(drawn.items)
                 with autocast(config.optimization):
-                    losses = parallel(drawn.batch)
+                    losses = objectives(drawn.batch)
                 (losses.pop("loss") / config.optimization.accumulation).backward()
             norm = take_step(optimizer, model.parameters(), update, config.optimization)
             run.record(update, losses, gradient_norm=norm.item())
         if run.is_due(update, config.logging.curve_every):
             warn_when_stuck(update, losses, config.optimization)
         if run.is_due(update, config.logging.evaluate_every):
-            with run.averaged():
+            with run.averaged(), whole_weights(objectives):
                 for name, metrics in evaluate(model, tokenizer, dev, config).items():
                     run.record_metrics(update, name, metrics)
 
     # Evaluate and save
     with run.averaged():
-        metrics = evaluate(model, tokenizer, dev, config)
+        with whole_weights(objectives):
+            metrics = evaluate(model, tokenizer, dev, config)
         heads = [name for name, weight in as_plain(config.weights).items() if weight]
         tools = [config.codebook] if config.codebook else []
         record = training_record("joint", run, config, config.optimization, heads, metrics, loaded, tools)
+        whole = whole_model(model)
         for target in (folder, config.output):
-            if target is not None and ranks.is_main:
-                export_checkpoint(target, model, tokenizer, record)
+            if target is not None and whole is not None and ranks.is_main:
+                export_checkpoint(target, whole, tokenizer, record)
     run.plot(folder / "curves.png", f"{config.name}: {run.seconds / 60:.0f} minutes")
     log.info("%.0f minutes; saved %s", run.seconds / 60, folder)
     leave_ranks(ranks)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flava_gpu.training.errors import TrainingError, crash
+from flava_gpu.training.sharded import as_placed, gathered
 
 STATE_FILE = "state.json"
 FORMAT = 1
@@ -96,7 +97,10 @@ def remove_old(parent: Path, kept: int) -> None:
 
 
 def training_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """What an exact resume needs: what is trained, what the optimizer knows of it, and the random generators."""
+    """What an exact resume needs: what is trained, what the optimizer knows of it, and the random generators.
+
+    Whole on the main rank whether or not FSDP shards them; every rank must ask for it.
+    """
     trained = trained_parameters(module)
     moments = {
         f"{key}/{name}": value
@@ -106,7 +110,7 @@ def training_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    return {MODEL_FILE: dict(trained), OPTIMIZER_FILE: moments, RANDOM_FILE: random}
+    return {MODEL_FILE: gathered(trained), OPTIMIZER_FILE: gathered(moments), RANDOM_FILE: random}
 
 
 def restore_training(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -117,12 +121,12 @@ def restore_training(checkpoint: Checkpoint, module: nn.Module, optimizer: torch
         raise TrainingError("checkpoint_mismatch", "the checkpoint has other parameters than this run trains")
     with torch.no_grad():
         for name, parameter in trained.items():
-            parameter.copy_(saved[name])
+            parameter.copy_(as_placed(saved[name], parameter))
     moments: dict[str, dict[str, Tensor]] = {}
     for key, value in checkpoint.tensors[OPTIMIZER_FILE].items():
         kind, name = key.split("/", 1)
         # AdamW keeps its step counter on the CPU and everything else beside the parameter.
-        moments.setdefault(name, {})[kind] = value if kind == "step" else value.to(trained[name].device)
+        moments.setdefault(name, {})[kind] = value if kind == "step" else as_placed(value, trained[name])
     for name, state in moments.items():
         optimizer.state[trained[name]] = state
     random = checkpoint.tensors[RANDOM_FILE]

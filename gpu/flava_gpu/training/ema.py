@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from flava_gpu.training.sharded import local
+
 
 class Ema:
     """`decay` nears its value from below while the average is young, so that random initial weights are soon forgotten."""
@@ -22,7 +24,11 @@ class Ema:
         self.updates += 1
         weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         now = {name: parameter for name, parameter in module.named_parameters() if name in self.weights}
-        torch._foreach_lerp_(list(self.weights.values()), [now[name].detach() for name in self.weights], weight)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            [local(average) for average in self.weights.values()],
+            [local(now[name].detach()) for name in self.weights],
+            weight,
+        )
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flava_gpu.training.config import OptimizationConfig
+from flava_gpu.training.sharded import clip_gradients
 
 
 def build_optimizer(module: nn.Module, config: OptimizationConfig) -> torch.optim.AdamW:
@@ -49,7 +50,7 @@ def take_step(
         group["lr"] = learning_rate(update, config)
     if scaler is not None:
         scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(list(parameters), config.gradient_clip)
+    norm = clip_gradients(parameters, config.gradient_clip)
     if scaler is not None:
         scaler.step(optimizer)  # leaves out a step whose fp16 gradients overflowed
         scaler.update()

@@ -35,6 +35,7 @@ from flava_gpu.training.config import LoggingConfig, OptimizationConfig
 from flava_gpu.training.curves import Curves, plot_curves
 from flava_gpu.training.ema import Ema
 from flava_gpu.training.errors import TrainingError
+from flava_gpu.training.sharded import as_placed, gathered
 
 log = logging.getLogger("flava_gpu.training")
 
@@ -104,14 +105,15 @@ class TrainingRun:
                 "items": items()[:MAX_ITEMS_NAMED],
                 "traceback": traceback.format_exc(),
             }
-            path = self.folder / CRASH_REPORT
+            path = self.folder / (CRASH_REPORT if self.ranks.is_main else f"rank{self.ranks.rank}-{CRASH_REPORT}")
             path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
             log.error("update %d failed: %s; %s names its batch", update, error, path)
             raise
 
     def record(self, update: int, losses: dict[str, Tensor], **scalars: float) -> None:
-        """Puts losses on the curves when they are due; raises TrainingError when one is not finite."""
-        values = {name: loss.item() for name, loss in losses.items()}
+        """Puts losses, the mean of all ranks', on the curves when they are due; raises TrainingError when one is not finite."""
+        told = self.ranks.exchange([loss.item() for loss in losses.values()])
+        values = {name: sum(each) / len(each) for name, each in zip(losses, zip(*told, strict=True), strict=True)}
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError("loss_not_finite", f"update {update}: a loss is not finite: {values}")
         if self.curves is None:
@@ -137,8 +139,6 @@ class TrainingRun:
 
     def save(self) -> None:
         """Whole or not at all; older ones go."""
-        if not self.ranks.is_main:
-            return
         tensors = training_tensors(self.module, self.optimizer)
         state: dict[str, Any] = {
             "fingerprint": _fingerprint(self.identity),
@@ -146,8 +146,10 @@ class TrainingRun:
             "seconds": self.seconds,
         }
         if self.ema is not None:
-            tensors[EMA_FILE] = self.ema.weights
+            tensors[EMA_FILE] = gathered(self.ema.weights)
             state["ema_updates"] = self.ema.updates
+        if not self.ranks.is_main:
+            return
         write_checkpoint(self.folder / "checkpoints", self.done, Checkpoint(tensors, state))
         remove_old(self.folder / "checkpoints", KEPT_CHECKPOINTS)
 
@@ -165,7 +167,7 @@ class TrainingRun:
         checkpoint = read_checkpoint(folders[-1], fingerprint)
         restore_training(checkpoint, self.module, self.optimizer)
         if self.ema is not None:
-            self.ema.weights = {n: checkpoint.tensors[EMA_FILE][n].to(w.device) for n, w in self.ema.weights.items()}
+            self.ema.weights = {n: as_placed(checkpoint.tensors[EMA_FILE][n], w) for n, w in self.ema.weights.items()}
             self.ema.updates = checkpoint.state["ema_updates"]
         log.info("resumed at update %d", checkpoint.state["update"])
         return checkpoint.state["update"], checkpoint.state["seconds"]
