@@ -1,5 +1,5 @@
 // `npm run data`: builds the emoji set from pinned packages into data/emoji: pairs.jsonl, glosses.jsonl, outlines.jsonl,
-// icons.jsonl, images/, contact/ and manifest.json. Same result on every run; a killed run goes on where it stopped.
+// icons.jsonl, images/, contact/ and manifest.json; `npm run data -- labelled` sets for evaluation. Same result on every run; a killed run goes on where it stopped.
 
 import { rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -11,6 +11,7 @@ import { countRows, formatCounts } from './data/counts.ts'
 import { buildEmojiSet, type EmojiSet } from './data/emoji-set.ts'
 import { DataSetChangedError, RenderError } from './data/errors.ts'
 import { fetchPackage } from './data/fetch-package.ts'
+import { LABELLED_PACKAGES, prepareLabelled } from './data/labelled/labelled-set.ts'
 import { prepareIcons } from './data/icons.ts'
 import {
   hashOfImages,
@@ -34,20 +35,23 @@ import { AppError } from '../src/errors.ts'
 const REPOSITORY = resolve(import.meta.dirname, '..')
 const CACHE_DIR = join(REPOSITORY, 'data/cache')
 
-const USAGE = `usage: node tools/prepare-data.ts [--with openclipart] [--out data/emoji]
+const USAGE = `usage: node tools/prepare-data.ts [emoji] [labelled] [--with openclipart] [--out data]
 
-  --with openclipart   add the public-domain clip art of Debian's openclipart-svg (needs apt-get and dpkg-deb)
-  --out <folder>       where the data set goes (default: data/emoji)`
+  emoji                what training reads, into <out>/emoji (what is prepared when nothing is named)
+  labelled             sets with labels for evaluation, into <out>/labelled
+  --with openclipart   add the public-domain clip art of Debian's openclipart-svg to emoji (needs apt-get and dpkg-deb)
+  --out <folder>       where the data goes (default: data)`
 
 const flagsSchema = z.strictObject({
+  what: z.array(z.enum(['emoji', 'labelled'])),
   with: z.array(z.enum(['openclipart'])).default([]),
-  out: z.string().default(join(REPOSITORY, 'data/emoji')),
+  out: z.string().default(join(REPOSITORY, 'data')),
   help: z.boolean().default(false),
 })
 
-async function prepare(outDir: string, withOpenclipart: boolean): Promise<void> {
+async function prepareEmoji(outDir: string, withOpenclipart: boolean): Promise<void> {
   const startedMs = Date.now()
-  const pins = readPackagePins()
+  const pins = readPackagePins().filter(({ use }) => use !== 'labelled')
   const packages = await openPackages(pins)
   const set = buildEmojiSet(packages)
   const pairs = toJsonLines(set.rows)
@@ -86,7 +90,7 @@ async function prepareAdditions(
   outDir: string,
   withOpenclipart: boolean,
 ): Promise<Additions> {
-  const iconPins = pins.filter((pin) => !isOfEmojiSet(pin))
+  const iconPins = pins.filter(({ use }) => use === 'icons')
   const additions: Additions = {
     outlines: await prepareOutlines(set.rows, set.jobs, outDir),
     icons: await prepareIcons(packages, iconPins, set.rows, outDir),
@@ -95,6 +99,16 @@ async function prepareAdditions(
   // Without the option, rows of an earlier run must not look like part of this one; its pictures stay for the next.
   else await rm(join(outDir, 'openclipart.jsonl'), { force: true })
   return additions
+}
+
+async function prepareLabelledSets(outDir: string): Promise<void> {
+  const startedMs = Date.now()
+  const pins = readPackagePins().filter(({ name }) => LABELLED_PACKAGES.has(name))
+  const { hash, sets } = await prepareLabelled(await openPackages(pins), pins, outDir)
+  for (const [name, { rows, labels, splits }] of Object.entries(sets)) {
+    console.log(`${name} ${rows}, ${Object.keys(labels).length} labels, ${JSON.stringify(splits)}`)
+  }
+  console.log(`labelled sets ${hash} in ${outDir}, ${((Date.now() - startedMs) / 1000).toFixed(0)} s`)
 }
 
 async function openPackages(pins: readonly PinnedPackage[]): Promise<Map<string, PackageFiles>> {
@@ -151,13 +165,19 @@ function parseFlags(args: string[]): z.infer<typeof flagsSchema> {
     out: { type: 'string' },
     help: { type: 'boolean' },
   } as const
-  return flagsSchema.parse({ ...parseArgs({ args, options }).values })
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
+  return flagsSchema.parse({ ...values, what: positionals.length === 0 ? ['emoji'] : positionals })
+}
+
+async function run({ what, out, with: additions }: z.infer<typeof flagsSchema>): Promise<void> {
+  if (what.includes('emoji')) await prepareEmoji(resolve(out, 'emoji'), additions.includes('openclipart'))
+  if (what.includes('labelled')) await prepareLabelledSets(resolve(out, 'labelled'))
 }
 
 try {
   const flags = parseFlags(process.argv.slice(2))
   if (flags.help) console.log(USAGE)
-  else await prepare(resolve(flags.out), flags.with.includes('openclipart'))
+  else await run(flags)
 } catch (error) {
   const isUsage = error instanceof z.ZodError || (error instanceof TypeError && 'code' in error)
   if (isUsage) console.error(`${error instanceof z.ZodError ? z.prettifyError(error) : error.message}\n\n${USAGE}`)

@@ -37,3 +37,8 @@ export class RenderError extends DataError {
 export class DataSetChangedError extends DataError {
   readonly code = 'data_set_changed'
 }
+
+/** A labelled set has an item that no evaluation may rest on. */
+export class LabelledDataError extends DataError {
+  readonly code = 'labelled_data_invalid'
+}

@@ -10,7 +10,7 @@ const pinnedPackageSchema = z.strictObject({
   version: z.string(),
   /** npm's subresource integrity of the tarball: `sha512-` and base64. */
   integrity: z.string().regex(/^sha512-[A-Za-z0-9+/]{86}==$/),
-  use: z.enum(['train', 'dev-style', 'test-style', 'text', 'icons']),
+  use: z.enum(['train', 'dev-style', 'test-style', 'text', 'icons', 'labelled']),
   license: z.string(),
   attribution: z.string(),
 })
@@ -42,7 +42,7 @@ export function readPackagePins(): PinnedPackage[] {
 
 /** Pins of what the emoji set is made of. */
 export function isOfEmojiSet({ use }: PinnedPackage): boolean {
-  return use !== 'icons'
+  return use !== 'icons' && use !== 'labelled'
 }
 
 export function readOpenclipartPin(): DebianPin {

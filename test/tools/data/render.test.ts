@@ -63,4 +63,25 @@ describe('renderImages', () => {
     await expect(render(jobs)).rejects.toThrow(RenderError)
     await expect(render(jobs)).rejects.toThrow(/flat\/broken\.png/)
   })
+  test('has stopped drawing once a failure is told, so that a folder can be removed or mended', async () => {
+    let drawing = 0
+    const slow: Recipe = {
+      name: 'slow',
+      draw: async (source) => {
+        drawing++
+        try {
+          if (new TextDecoder().decode(source) === '<svg') throw new Error('unreadable')
+          // Long enough that another picture fails meanwhile: the drawing of a large square.
+          for (let i = 0; i < 20; i++) await sharp(source).resize(600, 600).png().toBuffer()
+          return await EMOJI_RECIPE.draw(source)
+        } finally {
+          drawing--
+        }
+      },
+    }
+    const jobs = [{ image: 'flat/broken.png', source: encode('<svg') }, ...JOBS]
+    const target = { imagesDir: folder, ledgerPath: join(folder, 'rendered.tsv'), onDone: () => undefined }
+    await expect(renderImages(jobs, slow, target)).rejects.toThrow(/broken/)
+    expect(drawing).toBe(0)
+  })
 })
