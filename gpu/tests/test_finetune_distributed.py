@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from flava_gpu.distributed import Ranks
-from flava_gpu.objectives import global_contrastive_loss
 from flava_gpu.finetune.protocol import DoneEvent, parse_event
+from flava_gpu.objectives import global_contrastive_loss
 from tests.finetune_job import caption_row, make_job, rows_of, run_here
 from tests.tiny_checkpoint import write_checkpoint
 
