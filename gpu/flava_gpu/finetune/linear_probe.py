@@ -23,15 +23,13 @@ from flava_gpu.finetune.outcome import Reporter, keep_checkpoint, save_outcome
 from flava_gpu.finetune.plan import chosen
 from flava_gpu.finetune.protocol import LogEvent, MetricsEvent, ProgressEvent, StoppedEvent, TrainingJob
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, classification_metrics
+from flava_gpu.l2_sweep import FITS, MAX_ITERATIONS, sweep_l2
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.checkpoints import Checkpoint, read_checkpoint, restoring
 from flava_gpu.training.errors import StoppedError
 
 FEATURES_FILE = "features.safetensors"
-COARSE_EXPONENTS = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
-FINEST_STEP = 1 / 8
 HELD_OUT = 0.2
-MAX_ITERATIONS = 1000
 CHECKPOINT_SECONDS = 180.0
 PROGRESS_SECONDS = 1.0
 
@@ -132,23 +130,18 @@ def sweep(
     features: Tensor, targets: Tensor, fitted: Tensor, held: Tensor, classes: int, reporter: Reporter
 ) -> tuple[float, float]:
     """The l2 with the best held-out accuracy, the smaller cross entropy deciding between equals; and that accuracy."""
-    scores: dict[float, tuple[float, float]] = {}
+    accuracies: dict[float, float] = {}
 
-    def score(exponent: float) -> tuple[float, float]:
-        if exponent not in scores:
-            reporter.stop_here_if_asked()
-            weight, bias = fit(features[fitted], targets[fitted], classes, 10.0**exponent)
-            metrics = classification_metrics(features[held] @ weight.T + bias, targets[held])
-            scores[exponent] = (metrics["accuracy"], -metrics["loss"])
-            reporter.tell(ProgressEvent(len(scores), len(COARSE_EXPONENTS) + 8, "fits"))
-        return scores[exponent]
+    def score(l2: float) -> tuple[float, float]:
+        reporter.stop_here_if_asked()
+        weight, bias = fit(features[fitted], targets[fitted], classes, l2)
+        metrics = classification_metrics(features[held] @ weight.T + bias, targets[held])
+        accuracies[l2] = metrics["accuracy"]
+        reporter.tell(ProgressEvent(len(accuracies), FITS, "fits"))
+        return metrics["accuracy"], -metrics["loss"]
 
-    best = max(COARSE_EXPONENTS, key=score)
-    step = (COARSE_EXPONENTS[1] - COARSE_EXPONENTS[0]) / 2
-    while step >= FINEST_STEP:
-        best = max((best, best - step, best + step), key=score)
-        step /= 2
-    return 10.0**best, scores[best][0]
+    best = sweep_l2(score)
+    return best, accuracies[best]
 
 
 def fit(features: Tensor, targets: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor]:
