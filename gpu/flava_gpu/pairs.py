@@ -58,7 +58,8 @@ def read_rows(data: Path, file: str = "pairs.jsonl") -> list[dict[str, Any]]:
     path = data / file
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run `npm run data` first")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open("rb") as file:  # str.splitlines also ends lines at U+2028 and the like, which stand inside mails
+        return [json.loads(line) for line in file]
 
 
 def data_hash(data: Path) -> str:
