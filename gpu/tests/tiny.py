@@ -111,6 +111,27 @@ def joint_config(data: Path, text_run: Path, codebook: Path, updates: int = 12) 
     return raw
 
 
+def codebook_config(data: Path, updates: int = 8) -> dict[str, Any]:
+    raw = yaml.safe_load((CONFIGS / "codebook.yaml").read_text())
+    raw |= {"name": "codebook", "data": str(data), "image_size": 16}
+    raw["codebook"] = {"hidden_size": 4, "vocab_size": 8, "decoder_input_size": 4}
+    raw["optimization"] |= {"updates": updates, "batch_size": 8, "warmup_updates": 2, "threads": 1}
+    raw["logging"] |= {"curve_every": 2, "evaluate_every": 4, "checkpoint_every": 4}
+    return raw
+
+
+def image_config(stage: str, data: Path, codebook: Path, updates: int = 8) -> dict[str, Any]:
+    """`stage`: image or image-dino."""
+    raw = shipped(stage) | {"name": stage, "data": str(data)}
+    raw["optimization"] |= {"updates": updates}
+    if stage == "image":
+        raw["mim"]["codebook"] = str(codebook)
+    else:
+        raw["dino"]["global_crops"]["size"], raw["dino"]["local_crops"]["size"] = 16, 8
+        raw["dino"]["head"] = {"hidden_size": 16, "bottleneck_size": 8, "prototypes": 12, "frozen_updates": 2}
+    return raw
+
+
 def write_codebook(folder: Path) -> Path:
     torch.manual_seed(3)
     FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=4, vocab_size=8)).save_pretrained(folder)
