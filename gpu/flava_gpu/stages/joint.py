@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import FlavaForPreTraining, FlavaImageCodebook
+from transformers import FlavaForPreTraining
 
 from flava_gpu.checkpoint import export_checkpoint
+from flava_gpu.codebook.folder import load_codebook
 from flava_gpu.distributed import join_ranks, leave_ranks
 from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
             shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
         tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
-    codebook = None if config.codebook is None else FlavaImageCodebook.from_pretrained(config.codebook).eval()
+    codebook = None if config.codebook is None else load_codebook(config.codebook)
     batches = JointBatches(
         seed=config.seed,
         updates=config.optimization.updates,
