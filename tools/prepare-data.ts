@@ -1,7 +1,7 @@
 // `npm run data`: builds the emoji set from pinned packages into data/emoji: pairs.jsonl, glosses.jsonl, outlines.jsonl,
 // icons.jsonl, images/, contact/ and manifest.json; `npm run data -- labelled` sets for evaluation. Same result on every run; a killed run goes on where it stopped.
 
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
@@ -95,6 +95,9 @@ async function prepareAdditions(
     outlines: await prepareOutlines(set.rows, set.jobs, outDir),
     icons: await prepareIcons(packages, iconPins, set.rows, outDir),
   }
+  const expected = readExpectedRows()
+  checkFrozen('outlines.jsonl', await readFile(join(outDir, 'outlines.jsonl'), 'utf8'), expected.outlinesSha256)
+  checkFrozen('icons.jsonl', await readFile(join(outDir, 'icons.jsonl'), 'utf8'), expected.iconsSha256)
   if (withOpenclipart) additions.openclipart = await prepareOpenclipart(set.rows, outDir, CACHE_DIR)
   // Without the option, rows of an earlier run must not look like part of this one; its pictures stay for the next.
   else await rm(join(outDir, 'openclipart.jsonl'), { force: true })

@@ -29,6 +29,8 @@ const expectedSchema = z.strictObject({
   pairsSha256: z.string(),
   glossesSha256: z.string(),
   openclipartSha256: z.string(),
+  outlinesSha256: z.string(),
+  iconsSha256: z.string(),
 })
 
 export type PinnedPackage = z.infer<typeof pinnedPackageSchema>
