@@ -13,7 +13,8 @@ from PIL import Image
 
 from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.dataset import DatasetLoader, Datasets, Sources
-from flava_gpu.finetune.rows import MAX_ERRORS, MAX_NAME_CHARACTERS, Target
+from flava_gpu.finetune.rows import MAX_NAME_CHARACTERS, Target
+from flava_gpu.jsonl import MAX_ERRORS
 from flava_gpu.procedural_pictures import IntegerRandom
 from flava_gpu.training.errors import TrainingError
 from tests.finetune_job import data_uri, picture, write_rows

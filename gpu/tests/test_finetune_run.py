@@ -150,7 +150,8 @@ def batcher_of(job: TrainingJob, folder: Path, workdir: Path, max_length: int) -
     from flava_gpu.finetune.media import MediaArchives
     from flava_gpu.finetune.model_files import load_tokenizer
     from flava_gpu.finetune.pictures import Pictures
-    from flava_gpu.finetune.rows import Faults, read_rows
+    from flava_gpu.finetune.rows import read_rows
+    from flava_gpu.jsonl import Faults
 
     rows = read_rows(Path(job.training), "label", Faults("training_file"))
     pictures = Pictures(Path(job.training), rows, MediaArchives([], workdir), 16)

@@ -14,7 +14,8 @@ from torch import Tensor
 from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.media import MediaArchives
 from flava_gpu.finetune.pictures import HASH_BYTES, Pictures
-from flava_gpu.finetune.rows import MAX_LABELS, MIN_ROWS, Faults, Inputs, Row, Target, read_rows
+from flava_gpu.finetune.rows import MAX_LABELS, MIN_ROWS, Inputs, Row, Target, read_rows
+from flava_gpu.jsonl import Faults
 from flava_gpu.training.errors import TrainingError
 
 MAX_LINES_NAMED = 5

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from flava_gpu.augment import normalize
 from flava_gpu.finetune.media import MAX_PICTURE_BYTES, MediaArchives, PictureError, short
-from flava_gpu.finetune.rows import IN_FILE, Faults, Row
+from flava_gpu.finetune.rows import IN_FILE, Row
+from flava_gpu.jsonl import Faults
 from flava_gpu.preprocess import flatten_on_white
 
 log = logging.getLogger("flava_gpu.finetune")

@@ -6,16 +6,13 @@ Reads text and references to pictures; opening the pictures is pictures.py's. Im
 from __future__ import annotations
 
 import difflib
-import json
 import math
-import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flava_gpu.training.errors import TrainingError
+from flava_gpu.jsonl import Faults, kind_of, lines_of, parse_line
 
 Inputs = Literal["text", "image", "pair"]
 """What a row gives the model: text alone, a picture alone, or both."""
@@ -24,9 +21,6 @@ Target = Literal["label", "value", "pair"]
 
 MIN_ROWS = 10
 """OpenAI's own least; a validation file may be shorter."""
-MAX_ERRORS = 20
-MAX_LINE_BYTES = 96 * 1024 * 1024
-"""A picture of 64 MiB as base64, with room for the rest."""
 MAX_LABELS = 10_000
 COLUMNS = ("text", "texts", "image", "label", "value")
 EXAMPLES: dict[Target, str] = {
@@ -37,7 +31,6 @@ EXAMPLES: dict[Target, str] = {
 
 
 MAX_NAME_CHARACTERS = 1024
-HALF_PAIR = re.compile("[\ud800-\udfff]")
 IN_FILE = ""
 """Stands for a picture's text that is longer than any name: it is read from its line when it is needed."""
 
@@ -62,32 +55,6 @@ class Row:
         return "pair" if self.texts else "image"
 
 
-@dataclass
-class Faults:
-    """Errors and warnings of one data file, the first MAX_ERRORS of the former kept."""
-
-    param: str
-    errors: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    warnings: list[str] = field(default_factory=list[str])
-
-    def error(self, line: int, message: str) -> None:
-        self.errors.append((line, message))
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.errors) >= MAX_ERRORS
-
-    def raise_if_any(self, code: str = "invalid_data") -> None:
-        if not self.errors:
-            return
-        self.errors.sort(key=lambda fault: fault[0])
-        told = [f"line {line}: {message}" for line, message in self.errors[:MAX_ERRORS]]
-        more = ["(the first of them; others may follow)"] if self.is_full else []
-        raise TrainingError(
-            code, f"{self.param}: " + "; ".join([*told, *more]), param=self.param, line=self.errors[0][0]
-        )
-
-
 def read_rows(path: Path, target: Target, faults: Faults, *, allows_text_only: bool = False) -> list[Row]:
     """All rows of a file, its faults noted; rows with faults are left out. Stops when `faults` is full.
 
@@ -96,7 +63,7 @@ def read_rows(path: Path, target: Target, faults: Faults, *, allows_text_only: b
     rows: list[Row] = []
     unused: Counter[str] = Counter()
     for line, offset, encoded in lines_of(path, faults):
-        fields = parse_line(encoded, line, faults)
+        fields = parse_line(encoded, line, faults, COLUMNS)
         if fields is not None:
             unused.update(key for key in fields if key not in COLUMNS)
             row = to_row(fields, line, offset, len(encoded), target, faults, allows_text_only=allows_text_only)
@@ -108,52 +75,6 @@ def read_rows(path: Path, target: Target, faults: Faults, *, allows_text_only: b
         names = ", ".join(repr(name) for name, _ in unused.most_common(5))
         faults.warnings.append(f"{faults.param}: columns that are not used: {names}")
     return rows
-
-
-def lines_of(path: Path, faults: Faults) -> Iterator[tuple[int, int, bytes]]:
-    """Line number, offset and bytes of every line that is not blank, without its end."""
-    offset, blank = 0, 0
-    with path.open("rb") as file:
-        line = 0
-        while encoded := file.readline(MAX_LINE_BYTES + 1):
-            line += 1
-            start, offset = offset, offset + len(encoded)
-            if len(encoded) > MAX_LINE_BYTES:
-                faults.error(line, f"longer than {MAX_LINE_BYTES} bytes; is every row on a line of its own?")
-                return
-            if line == 1:
-                if encoded.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in encoded[:64]:
-                    faults.error(1, "the file is UTF-16; save it as UTF-8")
-                    return
-                if encoded.startswith(b"\xef\xbb\xbf"):
-                    encoded, start = encoded[3:], 3
-            content = encoded.rstrip(b"\r\n\t ")
-            if content.strip():
-                yield line, start, content
-            else:
-                blank += 1
-    if blank:
-        faults.warnings.append(f"{faults.param}: {blank} blank lines were skipped")
-
-
-def parse_line(encoded: bytes, line: int, faults: Faults) -> dict[str, Any] | None:
-    try:
-        fields = json.loads(encoded.decode("utf-8"), object_pairs_hook=without_repeats)
-        # An escape is all that can bring a half, since the line itself is UTF-8.
-        if b"\\u" in encoded and (half := half_pair(fields)) is not None:
-            raise ValueError(f"{half}: half a surrogate pair, which is no character")
-    except UnicodeDecodeError as error:
-        faults.error(line, f"not UTF-8: byte {error.start + 1} of the line")
-    except json.JSONDecodeError as error:
-        hint = "; expected one JSON object a line, not one array" if encoded.startswith(b"[") else ""
-        faults.error(line, f"not JSON: {error.msg} at character {error.pos + 1}{hint}")
-    except (ValueError, RecursionError) as error:
-        faults.error(line, str(error) or "nested too deep")
-    else:
-        if isinstance(fields, dict):
-            return fields
-        faults.error(line, f"expected a JSON object, found {kind_of(fields)}")
-    return None
 
 
 def to_row(
@@ -250,30 +171,3 @@ def value_of(fields: dict[str, Any]) -> float:
     if not math.isfinite(value) or abs(value) > 1e30:
         raise ValueError("'value': expected a finite number")
     return float(value)
-
-
-def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
-    return fields
-
-
-def half_pair(fields: object) -> str | None:
-    """Where an unpaired surrogate stands in what a row says: neither UTF-8 nor the tokenizer has a place for it."""
-    if not isinstance(fields, dict):
-        return None
-    for key, value in fields.items():
-        texts = value if isinstance(value, list) else [value]
-        if HALF_PAIR.search(key):
-            return "a key"
-        if key in COLUMNS and any(isinstance(text, str) and HALF_PAIR.search(text) for text in texts):
-            return repr(key)
-    return None
-
-
-def kind_of(value: object) -> str:
-    """JSON's name for it, never the value itself."""
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return "null" if value is None else names[type(value)]
