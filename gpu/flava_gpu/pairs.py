@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
-from tqdm import tqdm
+
+from flava_gpu.data_checks import load_pictures, read_checked
 
 Role = Literal["train-style", "dev-style", "test-style"]
 Split = Literal["train", "dev", "test"]
@@ -54,12 +53,11 @@ class _Picture:
 
 
 def read_rows(data: Path, file: str = "pairs.jsonl") -> list[dict[str, Any]]:
-    """All rows of a file; raises FileNotFoundError naming the command that writes it."""
+    """All rows of a file; raises FileNotFoundError naming the command that writes it, TrainingError naming bad lines."""
     path = data / file
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run `npm run data` first")
-    with path.open("rb") as file:  # str.splitlines also ends lines at U+2028 and the like, which stand inside mails
-        return [json.loads(line) for line in file]
+    return read_checked(path)
 
 
 def data_hash(data: Path) -> str:
@@ -163,7 +161,7 @@ def _to_pairs(data: Path, rows: list[dict[str, Any]], pictures: list[_Picture], 
         captions.setdefault(row["key"], {}).update(dict.fromkeys([row["name"], *row["captions"]["en"]]))
     texts = {concept: list(found) for concept, found in captions.items()}
     return Pairs(
-        images=_load_images(data, [picture.path for picture in pictures], label),
+        images=torch.from_numpy(load_pictures(data / "images", [picture.path for picture in pictures], label)),
         concepts=[picture.concept for picture in pictures],
         kinds=[picture.kind for picture in pictures],
         names={concept: found[0] for concept, found in texts.items()},
@@ -177,11 +175,3 @@ def _assert_disjoint(train: list[dict[str, Any]], everything: list[dict[str, Any
     for row in train:
         if row["family"] in held_out:
             raise ValueError(f"{row['image']}: held-out family in the training selection")
-
-
-def _load_images(data: Path, paths: list[str], label: str) -> torch.Tensor:
-    pictures = [
-        np.asarray(Image.open(data / "images" / path).convert("RGBA"))
-        for path in tqdm(paths, desc=f"pictures, {label}", unit="img", disable=len(paths) < 1000)
-    ]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()  # [n, 4, side, side]

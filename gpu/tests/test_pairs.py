@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_the_dev_style_has_the_training_concepts_alone(tmp_path: Path) -> None:
 
 def test_a_held_out_family_in_a_training_selection_is_refused(tmp_path: Path) -> None:
     data = write_data(tmp_path)
-    leaked = {**row("ink/00.png", "leak", "99", "ink", "train-style", "train"), "family": "11"}
+    shutil.copyfile(data / "images" / "ink" / "00.png", data / "images" / "ink" / "99.png")
+    leaked = {**row("ink/99.png", "leak", "99", "ink", "train-style", "train"), "family": "11"}
     with (data / "pairs.jsonl").open("a") as file:
         file.write(json.dumps(leaked) + "\n")
     with pytest.raises(ValueError, match="held-out family"):
