@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from flava_gpu.data_checks import warn_of_rare_classes
 from flava_gpu.evaluation.floors import task_floors
 from flava_gpu.evaluation.probe import Fitted, prepare, probe
 from flava_gpu.evaluation.report import Report, format_markdown, origin_of, write_report
@@ -61,6 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         # Data
         prepared = prepare(model, sources.task(name))
         task, folds = prepared.task, prepared.folds
+        for fold in folds:
+            warn_of_rare_classes([task.labels[target] for target in fold.train.targets], f"{name}, training items")
 
         # Sweep and fit, each fold its own
         probed = [probe(*features, fold) for features, fold in zip(prepared.features, prepared.folds, strict=True)]
