@@ -122,7 +122,7 @@ def codebook_config(data: Path, updates: int = 8) -> dict[str, Any]:
 
 def image_config(stage: str, data: Path, codebook: Path, updates: int = 8) -> dict[str, Any]:
     """`stage`: image or image-dino."""
-    raw = shipped(stage) | {"name": stage, "data": str(data)}
+    raw: dict[str, Any] = shipped(stage) | {"name": stage, "data": str(data)}
     raw["optimization"] |= {"updates": updates}
     if stage == "image":
         raw["mim"]["codebook"] = str(codebook)

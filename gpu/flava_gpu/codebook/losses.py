@@ -20,6 +20,8 @@ Reconstruction = Literal["l1", "l2", "logit-laplace"]
 MIN_LOG_SCALE = -3.0
 """Of logit-Laplace: a drawing's flat areas are predicted exactly, and its likelihood has no bound as the scale goes to 0."""
 
+LEAST_SHARE = 1e-12
+
 
 def output_channels(kind: Reconstruction) -> int:
     """Maps that the decoder gives: three colours, and logit-Laplace's scale of each."""
@@ -51,7 +53,8 @@ def prior_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
     log_posterior = F.log_softmax(logits, dim=1)
     entropy = -(log_posterior.exp() * log_posterior).sum(dim=1).mean()
     aggregate = log_posterior.exp().mean(dim=(0, 2, 3))  # [vocab_size]
-    aggregate_entropy = -torch.xlogy(aggregate, aggregate).sum()
+    # A code that no picture uses any more has a share of exactly 0, where the slope of x ln x is infinite.
+    aggregate_entropy = -(aggregate * aggregate.clamp(min=LEAST_SHARE).log()).sum()
     return aggregate_entropy - entropy, math.log(logits.shape[1]) - aggregate_entropy
 
 
