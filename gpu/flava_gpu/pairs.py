@@ -46,7 +46,9 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class Picture:
+    """`path` below the data set's `images`."""
+
     path: str
     concept: str
     kind: PictureKind
@@ -74,11 +76,17 @@ def load_pairs(data: Path, role: Role, split: Split) -> Pairs:
     Raises ValueError when the selection is empty.
     """
     rows = [row for row in _select(read_rows(data), role, split) if not row["skin"]]
-    return _to_pairs(data, rows, [_Picture(row["image"], row["base"], "plain") for row in rows], f"{role} {split}")
+    return _to_pairs(data, rows, [Picture(row["image"], row["base"], "plain") for row in rows], f"{role} {split}")
 
 
 def load_training_pairs(data: Path) -> Pairs:
-    """Every picture that may be trained on: the training styles' with their variants, icons and clip-art.
+    """Every picture that may be trained on: the training styles' with their variants, icons and clip-art."""
+    rows, pictures = training_pictures(data)
+    return _to_pairs(data, rows, pictures, "training")
+
+
+def training_pictures(data: Path) -> tuple[list[dict[str, Any]], list[Picture]]:
+    """Rows that describe the concepts of the training set, and its pictures.
 
     An icon that is called as an emoji is becomes one more picture of that emoji; the others of one name make a concept.
     Raises ValueError when a held-out family is among them.
@@ -88,19 +96,19 @@ def load_training_pairs(data: Path) -> Pairs:
     _assert_disjoint(emoji, everything)
     known = {row["key"] for row in emoji if not row["skin"]}
     emoji = [row for row in emoji if row["base"] in known]
-    pictures = [_Picture(row["image"], row["base"], "skin" if row["skin"] else "plain") for row in emoji]
+    pictures = [Picture(row["image"], row["base"], "skin" if row["skin"] else "plain") for row in emoji]
     for row in read_rows(data, "outlines.jsonl"):
         if row["key"] in known:
-            pictures.append(_Picture(row["image"], row["key"], row["variant"]))
+            pictures.append(Picture(row["image"], row["key"], row["variant"]))
     rows = [row for row in emoji if not row["skin"]]
     concept_of_name = {row["name"].lower(): row["key"] for row in rows}
     for icon in _icons(data):
         name, *keywords = icon["captions"]
         concept = concept_of_name.setdefault(name, f"icon:{name}")
-        pictures.append(_Picture(icon["image"], concept, "icon"))
+        pictures.append(Picture(icon["image"], concept, "icon"))
         if concept not in known:
             rows.append({"key": concept, "name": name, "captions": {"en": keywords}, "subgroup": ""})
-    return _to_pairs(data, rows, pictures, "training")
+    return rows, pictures
 
 
 def load_glosses(data: Path, excluded_names: set[str], part: Literal["train", "held-out"] = "train") -> list[str]:
@@ -154,12 +162,17 @@ def _icons(data: Path) -> Iterable[dict[str, Any]]:
                 yield {**row, "captions": [text.lower() for text in dict.fromkeys([row["name"], *captions])]}
 
 
-def _to_pairs(data: Path, rows: list[dict[str, Any]], pictures: list[_Picture], label: str) -> Pairs:
-    """`rows` describe concepts; a concept that several describe has the captions of all, the first one's name first."""
+def captions_by_concept(rows: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """A concept that several rows describe has the captions of all, the first one's name first."""
     captions: dict[str, dict[str, None]] = {}
     for row in rows:
         captions.setdefault(row["key"], {}).update(dict.fromkeys([row["name"], *row["captions"]["en"]]))
-    texts = {concept: list(found) for concept, found in captions.items()}
+    return {concept: list(found) for concept, found in captions.items()}
+
+
+def _to_pairs(data: Path, rows: list[dict[str, Any]], pictures: list[Picture], label: str) -> Pairs:
+    """`rows` describe the concepts of `pictures`."""
+    texts = captions_by_concept(rows)
     return Pairs(
         images=torch.from_numpy(load_pictures(data / "images", [picture.path for picture in pictures], label)),
         concepts=[picture.concept for picture in pictures],

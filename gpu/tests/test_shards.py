@@ -13,13 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
+from flava_gpu.pairs import load_training_pairs
 from flava_gpu.shards.count import count_epoch, generated_samples, is_reshuffled, make_stream, numbers, resumes_exactly
 from flava_gpu.shards.faults import FaultCode, OnBad, ShardError
 from flava_gpu.shards.index import Content, ShardSet, index_shards, load_shards, load_spans
 from flava_gpu.shards.order import ShardOrder
 from flava_gpu.shards.reader import ShardReader
 from flava_gpu.shards.stream import ShardStream, stream_batches
+from flava_gpu.shards.write import training_samples
 from flava_gpu.shards.writer import SampleFiles, write_shards
+from tests.tiny import write_data
 
 BATCH = 16
 
@@ -287,3 +290,20 @@ def test_numbers_read_back_the_captions_of_generated_items(counted: ShardSet) ->
     batch = next(stream_batches(make_stream(counted, 0, 1, BATCH), 0, 1))
     assert numbers(batch) == [int(key.split("/")[1]) for key in batch.keys]
     assert np.unique(numbers(batch)).size == BATCH
+
+
+def test_our_own_data_set_becomes_shards_of_what_may_be_trained_on(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    pairs = load_training_pairs(data)
+    write_shards(training_samples(data, 0), tmp_path / "shards", shard_samples=20)
+    shards = index_shards(tmp_path / "shards")
+    assert (len(shards.shards), shards.samples) == (3, len(pairs.images))
+    stream = ShardStream(ShardReader(shards), ShardOrder([s.samples for s in shards.shards], 45, 0, "own"), 16)
+    batch = stream.batch(0)
+    assert batch.images is not None
+    expected = {
+        picture.numpy().tobytes(): concept for picture, concept in zip(pairs.images, pairs.concepts, strict=True)
+    }
+    for picture, texts in zip(batch.images, batch.texts, strict=True):
+        assert list(texts) == pairs.captions[expected.pop(picture.numpy().tobytes())]
+    assert not expected
