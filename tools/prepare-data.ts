@@ -177,14 +177,25 @@ async function run({ what, out, with: additions }: z.infer<typeof flagsSchema>):
   if (what.includes('labelled')) await prepareLabelledSets(resolve(out, 'labelled'))
 }
 
+/** Flags, or undefined after saying what is wrong with them. */
+function readFlags(args: string[]): z.infer<typeof flagsSchema> | undefined {
+  try {
+    return parseFlags(args)
+  } catch (error) {
+    const isUsage = error instanceof z.ZodError || (error instanceof TypeError && 'code' in error)
+    if (!isUsage) throw error
+    console.error(`${error instanceof z.ZodError ? z.prettifyError(error) : error.message}\n\n${USAGE}`)
+    return undefined
+  }
+}
+
 try {
-  const flags = parseFlags(process.argv.slice(2))
-  if (flags.help) console.log(USAGE)
+  const flags = readFlags(process.argv.slice(2))
+  if (flags === undefined) process.exitCode = 2
+  else if (flags.help) console.log(USAGE)
   else await run(flags)
 } catch (error) {
-  const isUsage = error instanceof z.ZodError || (error instanceof TypeError && 'code' in error)
-  if (isUsage) console.error(`${error instanceof z.ZodError ? z.prettifyError(error) : error.message}\n\n${USAGE}`)
-  else if (error instanceof AppError) console.error(`${error.code}: ${error.message}`, error.cause ?? '')
+  if (error instanceof AppError) console.error(`${error.code}: ${error.message}`, error.cause ?? '')
   else console.error(error)
-  process.exitCode = isUsage ? 2 : 1
+  process.exitCode = 1
 }
