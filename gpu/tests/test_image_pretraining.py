@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import nn
 from transformers import FlavaForPreTraining, FlavaImageConfig, FlavaImageModel
 
 from flava_gpu.augment import normalize
@@ -61,6 +62,18 @@ def test_the_dino_loss_is_the_mean_over_pairs_of_different_crops() -> None:
                     student = (answers[s, picture] / 0.1).softmax(-1)
                     pairs.append(-(targets[t, picture] * student.log()).sum().item())
     assert dino_loss(answers, targets, 0.1).item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-4)
+
+
+def test_cosines_and_the_loss_keep_f32_s_precision_under_autocast(finished: Path) -> None:
+    answers, targets = random(5, 3, 7), random(2, 3, 7, seed=1).softmax(-1)
+    head = DinoHead(6, dino_config(finished).head)
+    head.mlp = nn.Sequential(nn.Identity())  # the layers below are welcome to half precision
+    head.prototypes = nn.Parameter(random(12, 6, seed=2))
+    states = random(3, 6, seed=3)
+    cosines, loss = head(states), dino_loss(answers, targets, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(head(states), cosines, atol=1e-6)
+        assert dino_loss(answers, targets, 0.1).item() == pytest.approx(loss.item(), rel=1e-6)
 
 
 def test_a_teacher_s_answers_are_centered_then_sharpened() -> None:
