@@ -1,0 +1,116 @@
+"""Batches of joint training over ranks: one data set an update on all of them, and each item on one rank."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+import torch
+from transformers import FlavaImageCodebook
+
+from flava_gpu.batching import IGNORE_INDEX
+from flava_gpu.distributed import Ranks
+from flava_gpu.joint_batches import ImagesBatch, JointBatches, PairsBatch, WordsBatch
+from flava_gpu.pair_sampling import PairSampler
+from flava_gpu.pairs import caption_texts, load_glosses, load_training_pairs
+from flava_gpu.stages.joint import JointConfig
+from flava_gpu.training.config import load_config
+from flava_gpu.vocabulary import train_tokenizer
+from tests.tiny import joint_config, write_codebook, write_config, write_data
+
+UPDATES = 400
+
+
+@pytest.fixture(scope="module")
+def batches_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JointBatches]:
+    """Of one process, and of each of two."""
+    folder = tmp_path_factory.mktemp("joint")
+    raw = joint_config(write_data(folder / "data"), folder, write_codebook(folder / "codebook"), UPDATES)
+    raw["datasets"] = {"pairs": 0.7, "images": 0.15, "texts": 0.15}
+    config = load_config(JointConfig, write_config(folder / "joint.yaml", raw))
+    texts = [*load_glosses(config.data, set()), *caption_texts(config.data)]
+    tokenizer = train_tokenizer(texts, config.model.vocab_size)
+    codebook = FlavaImageCodebook.from_pretrained(folder / "codebook")
+    sampler = PairSampler(load_training_pairs(config.data), config.captions, config.pictures)
+    return {
+        name: JointBatches(
+            seed=config.seed,
+            updates=UPDATES,
+            batch_size=config.optimization.batch_size,
+            datasets=config.datasets,
+            sizes=config.batches,
+            model=config.model,
+            augmentation=config.augmentation,
+            tokenizer=tokenizer,
+            sampler=sampler,
+            texts=texts,
+            codebook=codebook,
+            ranks=ranks,
+        )
+        for name, ranks in (("alone", Ranks()), ("first", Ranks(0, 2)), ("second", Ranks(1, 2)))
+    }
+
+
+def first_update(batches: JointBatches, name: str, is_fused: bool = False) -> int:
+    for update in range(UPDATES):
+        if batches.dataset_of(update) == name:
+            drawn = batches.draw(update).batch
+            if not is_fused or (isinstance(drawn, PairsBatch) and drawn.fused is not None):
+                return update
+    raise AssertionError(f"no update on {name}")
+
+
+def test_every_rank_draws_the_same_data_set_at_about_its_probability(batches_of: dict[str, JointBatches]) -> None:
+    names = [[batches.dataset_of(update) for update in range(UPDATES)] for batches in batches_of.values()]
+    assert names[0] == names[1] == names[2]
+    assert names[0].count("pairs") / UPDATES == pytest.approx(0.7, abs=0.05)  # of 400: a standard deviation is 0.023
+    assert names[0].count("images") / UPDATES == pytest.approx(0.15, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["pairs", "images", "texts"])
+def test_ranks_share_the_items_that_one_process_would_have(batches_of: dict[str, JointBatches], name: str) -> None:
+    update = first_update(batches_of["alone"], name)
+    alone, first, second = (batches_of[key].draw(update).items for key in ("alone", "first", "second"))
+    assert first + second == alone
+    assert len(first) == len(second)
+
+
+def test_ranks_agree_on_whether_a_batch_is_fused(batches_of: dict[str, JointBatches]) -> None:
+    for update in range(60):
+        drawn = [batches_of[key].draw(update).batch for key in ("first", "second")]
+        if isinstance(drawn[0], PairsBatch):
+            assert (drawn[0].fused is None) == (cast(PairsBatch, drawn[1]).fused is None)
+
+
+def test_ranks_mask_and_augment_each_in_their_own_way(batches_of: dict[str, JointBatches]) -> None:
+    update = first_update(batches_of["alone"], "images")
+    first, second = (cast(ImagesBatch, batches_of[key].draw(update).batch) for key in ("first", "second"))
+    assert first.bool_masked_pos is not None
+    assert second.bool_masked_pos is not None
+    assert not torch.equal(first.bool_masked_pos, second.bool_masked_pos)
+    assert not torch.equal(first.pixel_values, second.pixel_values)
+
+
+def test_a_batch_is_a_function_of_the_update_alone(batches_of: dict[str, JointBatches]) -> None:
+    batches = batches_of["first"]
+    update = first_update(batches, "texts")
+    drawn = cast(WordsBatch, batches.draw(update).batch)
+    for other in range(5):
+        batches.draw(other)
+    again = cast(WordsBatch, batches.draw(update).batch)
+    assert torch.equal(drawn.masked_ids, again.masked_ids)
+    assert torch.equal(drawn.mlm_labels, again.mlm_labels)
+
+
+def test_a_fused_batch_has_its_share_of_mismatches_and_patch_labels_where_patches_are_masked(
+    batches_of: dict[str, JointBatches],
+) -> None:
+    update = first_update(batches_of["alone"], "pairs", is_fused=True)
+    fused = cast(PairsBatch, batches_of["alone"].draw(update).batch).fused
+    assert fused is not None
+    assert fused.itm_labels.tolist().count(0) == len(fused.itm_labels) // 2
+    labels, masked = fused.image.mim_labels, fused.image.bool_masked_pos
+    assert labels is not None
+    assert masked is not None
+    assert torch.equal(labels != IGNORE_INDEX, masked.flatten(1).bool())
+    assert 0 < masked.sum() < masked.numel()
