@@ -8,19 +8,19 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import FlavaForPreTraining
 
-from flava_gpu.batching import encode_texts
+from flava_gpu.batching import encode_texts, to_device
+from flava_gpu.evaluation.metrics import best_ranks, recall_at
+from flava_gpu.evaluation.retrieval import CUTOFFS
 from flava_gpu.objectives import image_embedding, image_states, text_embedding, text_states
 from flava_gpu.pairs import Pairs
 from flava_gpu.preprocess import to_pixel_values
 
-CUTOFFS = (1, 5, 10)
-
 
 def recalls(similarity: Tensor, target: Tensor) -> dict[str, float]:
     """Recall in percent: `similarity` f32 [queries, candidates], `target` int64 [queries]; ties count against the query."""
-    wanted = similarity.gather(1, target[:, None])
-    rank = (similarity >= wanted).sum(dim=1) - 1
-    return {f"r{k}": 100 * (rank < k).float().mean().item() for k in CUTOFFS}
+    relevant = torch.nn.functional.one_hot(target, similarity.shape[1]).bool()
+    ranks = best_ranks(similarity.double().numpy(), relevant.numpy())
+    return {f"r{k}": 100 * recall_at(ranks, k) for k in CUTOFFS}
 
 
 @torch.no_grad()
@@ -28,8 +28,8 @@ def embed_names(model: FlavaForPreTraining, tokenizer: Tokenizer, names: list[st
     """Text embeddings f32 [names, projection_dim]."""
     parts = []
     for start in range(0, len(names), 256):
-        batch = encode_texts(tokenizer, names[start : start + 256], max_length)
-        parts.append(text_embedding(model, text_states(model, batch.input_ids, batch.attention_mask)))
+        batch = to_device(encode_texts(tokenizer, names[start : start + 256], max_length), model.device)
+        parts.append(text_embedding(model, text_states(model, batch.input_ids, batch.attention_mask)).cpu())
     return torch.cat(parts)
 
 
@@ -39,7 +39,8 @@ def embed_pictures(model: FlavaForPreTraining, images: Tensor, size: int) -> Ten
     parts = []
     for start in range(0, len(images), 256):
         pictures = [Image.fromarray(rgba.permute(1, 2, 0).numpy()) for rgba in images[start : start + 256]]
-        parts.append(image_embedding(model, image_states(model, to_pixel_values(pictures, size))))
+        pixel_values = to_pixel_values(pictures, size).to(model.device)
+        parts.append(image_embedding(model, image_states(model, pixel_values)).cpu())
     return torch.cat(parts)
 
 

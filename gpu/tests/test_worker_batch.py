@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from flava_gpu.evaluate import embed_texts
+from flava_gpu.evaluation.encoders import TorchEncoder, unit
 from flava_gpu.worker.batch import run as batch_run
 from flava_gpu.worker.batch.parts import PartedFile
 from flava_gpu.worker.batch.run import BatchRun
@@ -103,7 +103,8 @@ def test_embeddings_of_a_batch_are_the_routes_own_in_every_format(gateway: Gatew
     )
     gateway.wait_for(job, "succeeded", 60)
     runtime = STORE.get(ref(), no_fetch)
-    expected = embed_texts(runtime.model, runtime.texts._whole, texts, runtime.texts.max_length)
+    encoder = TorchEncoder(runtime.model, runtime.texts._whole, runtime.texts.max_length)
+    expected = torch.from_numpy(unit(encoder.texts(texts, "projected").values))
     answers = {answer["custom_id"]: answer["response"]["body"] for answer in outputs(gateway, job)}
     assert list(answers) == ["floats", "base64", "int8", "bits", "picture", "hidden"]
     floats = torch.tensor([item["embedding"] for item in answers["floats"]["data"]])

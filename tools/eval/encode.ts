@@ -21,6 +21,9 @@ const { kind, output, items } = requestSchema.parse(JSON.parse(await readFile(fl
 if (endianness() !== 'LE') throw new Error('vectors are little-endian, this machine is not')
 const encodeAll = kind === 'texts' ? encodeTextsAtEdge : encodeImagesAtEdge
 const encoded = await encodeAll(flags.model, items, output)
-await writeFile(flags.vectors, Buffer.concat(encoded.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))))
+await writeFile(
+  flags.vectors,
+  Buffer.concat(encoded.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))),
+)
 const width = encoded[0]?.shape.at(-1) ?? 1
 console.log(JSON.stringify({ width, rows: encoded.map(({ shape }) => (shape.length === 1 ? 1 : shape[0])) }))

@@ -1,17 +1,12 @@
-// `--save`: scores beside the model package, with what is needed to make them again.
+// scores.json beside a model package, as `npm run eval -- … --save` writes it (gpu/flava_gpu/evaluation/saved_scores.py).
 import { existsSync } from 'node:fs'
-import { readFile, writeFile } from 'node:fs/promises'
-import { cpus } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { readManifest } from '../model/load-model.ts'
-import type { QuantizationCost, ScoreRow } from './score-table.ts'
 
 const SCORES_FILE = 'scores.json'
 
-const dataManifestSchema = z.object({ hash: z.string() })
-
-/** One score as `--json` and scores.json give it; recalls in percent. */
+/** One score of the retrieval suite; recalls in percent. */
 export const scoreSchema = z.object({
   suite: z.literal('retrieval'),
   split: z.string(),
@@ -25,45 +20,48 @@ export const scoreSchema = z.object({
 
 export type Score = z.infer<typeof scoreSchema>
 
-const savedScoresSchema = z.object({ model: z.object({ weights: z.string() }), rows: z.array(scoreSchema) })
+/** One line of what the model was to reach. */
+const targetLineSchema = z.object({
+  title: z.string(),
+  unit: z.enum(['%', 'MiB']),
+  must: z.number().nullable(),
+  aim: z.number().nullable(),
+  got: z.number(),
+  low: z.number().nullable(),
+  high: z.number().nullable(),
+  n: z.number().nullable(),
+  /** What is reached without the model, by name. */
+  floors: z.record(z.string(), z.number()),
+  verdict: z.string(),
+})
 
-export interface SavedRun {
-  modelDir: string
-  dataDir: string
-  rows: readonly ScoreRow[]
-  costs: readonly QuantizationCost[]
-  gatePoints: number
-  /** The flags the run was started with. */
-  args: readonly string[]
+const targetsSchema = z.object({
+  command: z.string(),
+  date: z.string(),
+  cpu: z.string(),
+  lines: z.array(targetLineSchema),
+})
+
+export type TargetLine = z.infer<typeof targetLineSchema>
+export type Targets = z.infer<typeof targetsSchema>
+
+const savedScoresSchema = z.object({
+  model: z.object({ weights: z.string() }),
+  rows: z.array(scoreSchema),
+  targets: targetsSchema.optional(),
+})
+
+export interface SavedScores {
+  /** That they were measured on. */
+  weights: string
+  rows: Score[]
+  targets: Targets | null
 }
 
-/** Writes scores.json, the record that the model card reads; returns its path. */
-export async function saveScores({ modelDir, dataDir, rows, costs, gatePoints, args }: SavedRun): Promise<string> {
-  const manifest = await readManifest(modelDir)
-  const record = {
-    command: ['npm run eval --', ...args].join(' '),
-    date: new Date().toISOString(),
-    cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    node: process.version,
-    model: { space: manifest.space, weights: manifest.weights, checkpoint: manifest.checkpoint },
-    data: await dataHash(dataDir),
-    quantization: { gate_points: gatePoints, costs },
-    rows,
-  }
-  const path = join(modelDir, SCORES_FILE)
-  await writeFile(path, `${JSON.stringify(record, null, 2)}\n`)
-  return path
-}
-
-/** Scores beside a package, and the weights they were measured on; null when none were saved. */
-export async function readSavedScores(modelDir: string): Promise<{ weights: string; rows: Score[] } | null> {
+/** Scores beside a package; null when none were saved. */
+export async function readSavedScores(modelDir: string): Promise<SavedScores | null> {
   const path = join(modelDir, SCORES_FILE)
   if (!existsSync(path)) return null
-  const { model, rows } = savedScoresSchema.parse(JSON.parse(await readFile(path, 'utf8')))
-  return { weights: model.weights, rows }
-}
-
-/** Identity of a data set. */
-export async function dataHash(dataDir: string): Promise<string> {
-  return dataManifestSchema.parse(JSON.parse(await readFile(join(dataDir, 'manifest.json'), 'utf8'))).hash
+  const { model, rows, targets } = savedScoresSchema.parse(JSON.parse(await readFile(path, 'utf8')))
+  return { weights: model.weights, rows, targets: targets ?? null }
 }

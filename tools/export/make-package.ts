@@ -1,16 +1,17 @@
 // A checkpoint becomes a model package: quantized, measured against fp32 PyTorch, described, and put in place when it is
 // good enough. Python quantizes and makes the reference vectors; the WASM engine is run here, in Node.
 // `npm run export` and `npm run import` are this with different flags.
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { readSavedScores } from '../eval/scores-file.ts'
-import type { Score } from '../eval/scores-file.ts'
+import type { SavedScores } from '../eval/scores-file.ts'
 import { readManifest } from '../model/load-model.ts'
 import { measureEdgeFit } from './edge-fit.ts'
 import { readExportReport } from './export-report.ts'
 import { installPackage } from './install-package.ts'
 import { measureImage, measureText } from './measure-encoders.ts'
-import { CARD_FILE, renderModelCard } from './model-card.ts'
+import { CARD_FILE, CONFUSIONS_FILE, renderModelCard } from './model-card.ts'
 import { PARITY_FILE, parityReport } from './parity-report.ts'
 import type { ParityReport } from './parity-report.ts'
 import { readOrigin } from './provenance.ts'
@@ -70,11 +71,8 @@ async function quantizeAndMeasure(order: PackageOrder, staged: string, reportPat
   const text = await measureText(staged, set)
   const image = await measureImage(staged, set)
   const manifest = await readManifest(staged)
-  const dev =
-    data === null
-      ? null
-      : await measureDevRetrieval({ packageDir: staged, checkpoint, checkpointSha256: exported.checkpoint, data })
-  const saved = [...(await scoresFor(order.out, manifest.weights))]
+  const dev = data === null ? null : await measureDevRetrieval({ packageDir: staged, checkpoint, data })
+  const saved = [...((await scoresFor(order.out, manifest.weights))?.rows ?? [])]
   return parityReport({
     manifest,
     exported,
@@ -107,13 +105,15 @@ async function cardOf(order: PackageOrder, staged: string, parity: ParityReport)
     parity,
     origin: await readOrigin({ checkpoint, checkpointSha256: parity.checkpoint, provenanceFile }),
     scores: parity.retrieval?.saved ?? [],
+    targets: (await scoresFor(order.out, parity.weights))?.targets ?? null,
+    hasConfusions: existsSync(join(order.out, CONFUSIONS_FILE)),
   })
 }
 
 /** Those beside the package to be replaced. Scores of other weights stay out: they would pass for this package's. */
-async function scoresFor(out: string, weights: string): Promise<readonly Score[]> {
+async function scoresFor(out: string, weights: string): Promise<SavedScores | null> {
   const saved = await readSavedScores(out)
-  if (saved === null || saved.weights === weights) return saved?.rows ?? []
+  if (saved === null || saved.weights === weights) return saved
   console.error(`${out}: its scores are of other weights and left out; npm run eval -- retrieval --save makes new ones`)
-  return []
+  return null
 }

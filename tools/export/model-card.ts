@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ModelManifest } from '../../src/flava/manifest.ts'
-import type { Score } from '../eval/scores-file.ts'
+import type { Score, TargetLine, Targets } from '../eval/scores-file.ts'
 import { describeGate } from './gates.ts'
 import { PARTS } from './package-parts.ts'
 import type { ParityReport } from './parity-report.ts'
@@ -10,11 +10,16 @@ import type { Origin, Provenance, TrainingRecord } from './provenance.ts'
 import type { CosineSummary } from './similarity.ts'
 
 export const CARD_FILE = 'README.md'
+/** A picture beside the card, made by `npm run eval -- confusions`. */
+export const CONFUSIONS_FILE = 'confusions.png'
 const TEMPLATE = join(import.meta.dirname, 'model-card.template.md')
 const MIB = 1024 * 1024
 const NO_SCORES = 'No scores are recorded for this package.'
 /** What scoreTable writes: one line, or an introduction and a table. */
 const SCORES_SECTION = /(?<=\n## Scores\n\n)(?:No scores are recorded.*|Recall in percent.*\n\n\|.*(?:\n\|.*)*)/
+
+/** From its heading to the next one. */
+const TARGETS_SECTION = /\n## Targets\n\n[\s\S]*?(?=\n## )/
 
 export interface CardFacts {
   name: string
@@ -22,6 +27,8 @@ export interface CardFacts {
   parity: ParityReport
   origin: Origin
   scores: readonly Score[]
+  targets: Targets | null
+  hasConfusions: boolean
 }
 
 /** The card as Markdown. @throws when the template asks for something that nobody filled in */
@@ -46,6 +53,7 @@ export async function renderModelCard(facts: CardFacts): Promise<string> {
     parity: parityTable(parity),
     gates: gateText(parity),
     buildEquality: buildEquality(parity),
+    targets: targetsText(facts.targets, facts.hasConfusions),
     scores: scoreTable(facts.scores),
     scoresNote: provenance?.scores?.join('\n') ?? '',
     attributions: told(provenance?.attributions, 'What they were learned from is not recorded in this package.'),
@@ -63,6 +71,13 @@ export async function renderModelCard(facts: CardFacts): Promise<string> {
 export function withScores(card: string, scores: readonly Score[]): string {
   if (!SCORES_SECTION.test(card)) throw new Error('model card: found no section of scores to replace')
   return card.replace(SCORES_SECTION, () => scoreTable(scores))
+}
+
+/** A card with other targets in it; one that was made before cards had them gets the section. */
+export function withTargets(card: string, targets: Targets, hasConfusions: boolean): string {
+  const section = `\n## Targets\n\n${targetsText(targets, hasConfusions)}\n`
+  if (TARGETS_SECTION.test(card)) return card.replace(TARGETS_SECTION, () => section)
+  return card.replace('\n## Scores\n', (heading) => `${section}${heading}`)
 }
 
 function told(lines: readonly string[] | undefined, otherwise: string): string {
@@ -164,6 +179,33 @@ function gateText({ gates, isPassed, edge }: ParityReport): string {
 function buildEquality({ builds }: ParityReport): string {
   const inputs = `${builds.texts} texts and ${builds.pictures} pictures`
   return builds.areEqual ? `the same bits for ${inputs}` : `DIFFERENT bits for some of ${inputs}`
+}
+
+function targetsText(targets: Targets | null, hasConfusions: boolean): string {
+  if (targets === null) return 'What it was to reach was not measured on this package.'
+  const { command, date, cpu, lines } = targets
+  return [
+    'Held-out style and held-out concepts, through this package in the WASM engine; for matching (ITM) its encoders with the',
+    "checkpoint's multimodal encoder. 95 % intervals in brackets; floors are reached without the model.",
+    '',
+    '| | must | aim | got | n | floors | |',
+    '|---|---|---|---|---|---|---|',
+    ...lines.map(targetRow),
+    '',
+    `\`${command}\`, ${date.slice(0, 10)}, ${cpu}.`,
+    ...(hasConfusions
+      ? ['', `![Drawings that it is most wrong about, beside what it takes them for](${CONFUSIONS_FILE})`]
+      : []),
+  ].join('\n')
+}
+
+function targetRow({ title, unit, must, aim, got, low, high, n, floors, verdict }: TargetLine): string {
+  const bound = (value: number | null): string =>
+    value === null ? '' : `${unit === 'MiB' ? '≤ ' : ''}${value} ${unit}`
+  const interval = low === null || high === null ? '' : ` (${low.toFixed(1)} to ${high.toFixed(1)})`
+  const without = Object.entries(floors).map(([name, value]) => `${name} ${value.toFixed(1)}`)
+  const cells = [title, bound(must), bound(aim), `${got.toFixed(1)}${interval}`, n ?? '', without.join(', '), verdict]
+  return `| ${cells.join(' | ')} |`
 }
 
 function scoreTable(scores: readonly Score[]): string {

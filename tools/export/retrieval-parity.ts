@@ -1,21 +1,14 @@
 // What quantization costs in retrieval: the dev split through the package and through fp32 PyTorch. Never a test split,
 // so that no choice of schemes is made on what the model is judged by.
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { z } from 'zod'
-import { embedWithEdge } from '../eval/edge-engine.ts'
-import type { EmbeddingRequest, Embeddings } from '../eval/engine.ts'
-import { scoreEngine } from '../eval/score-splits.ts'
-import { quantizationCosts } from '../eval/score-table.ts'
-import type { ScoreRow } from '../eval/score-table.ts'
-import { dataHash, scoreSchema } from '../eval/scores-file.ts'
-import { buildSplit, readConceptRows } from '../eval/splits.ts'
-import { embedWithTorch, readVectors } from '../eval/torch-engine.ts'
+import { scoreSchema } from '../eval/scores-file.ts'
+import { runPython } from './python-step.ts'
 
-const CACHE_DIR = resolve('build/parity')
-const EVALUATE = resolve('gpu/flava_gpu/evaluate.py')
+/** fp32 vectors are the same for every variant, and cost minutes at full geometry. */
+const CACHE_DIR = 'build/parity'
 
 const costSchema = z.object({
   split: z.string(),
@@ -24,59 +17,43 @@ const costSchema = z.object({
   points: z.number(),
 })
 
+const devRetrievalSchema = z.object({
+  /** Hash of the data set. */
+  data: z.string(),
+  rows: z.array(scoreSchema),
+  costs: z.array(costSchema),
+})
+
 export const retrievalSchema = z.object({
   /** The dev split, measured when the package was made. */
-  dev: z.object({ data: z.string(), rows: z.array(scoreSchema), costs: z.array(costSchema) }).nullable(),
+  dev: devRetrievalSchema.nullable(),
   /** What `npm run eval -- retrieval --save` found for these weights, with its floors. */
   saved: z.array(scoreSchema),
 })
 
 export type RetrievalParity = z.infer<typeof retrievalSchema>
-export type DevRetrieval = NonNullable<RetrievalParity['dev']>
+export type DevRetrieval = z.infer<typeof devRetrievalSchema>
 export type RetrievalCost = z.infer<typeof costSchema>
 
 export interface DevRetrievalOptions {
   packageDir: string
   checkpoint: string
-  checkpointSha256: string
   data: string
 }
 
-export async function measureDevRetrieval(options: DevRetrievalOptions): Promise<DevRetrieval> {
-  const { packageDir, data } = options
-  const splits = [buildSplit('dev', readConceptRows(data))]
-  const images = join(data, 'images')
-  const hash = await dataHash(data)
-  const edge = await scoreEngine((request) => embedWithEdge(packageDir, request), splits, images)
-  const torch = await scoreEngine((request) => embedWithCachedTorch(options, hash, request), splits, images)
-  const rows: ScoreRow[] = [
-    ...edge.map((row) => ({ suite: 'retrieval' as const, engine: 'edge' as const, ...row })),
-    ...torch.map((row) => ({ suite: 'retrieval' as const, engine: 'torch' as const, ...row })),
-  ]
-  const costs = quantizationCosts(rows).map(({ split, direction, points }) => ({ split, direction, points }))
-  return { data: hash, rows, costs }
-}
-
-/** fp32 vectors are the same for every variant, and cost minutes at full geometry. */
-async function embedWithCachedTorch(
-  { checkpoint, checkpointSha256 }: DevRetrievalOptions,
-  data: string,
-  request: EmbeddingRequest,
-): Promise<Embeddings> {
-  const key = createHash('sha256').update(`${checkpointSha256} ${data} ${JSON.stringify(request)}`)
-  for (const path of [join(checkpoint, 'config.json'), join(checkpoint, 'tokenizer.json'), EVALUATE]) {
-    key.update(await readFile(path))
+/** @throws PythonStepError when the suite cannot be run */
+export async function measureDevRetrieval({
+  packageDir,
+  checkpoint,
+  data,
+}: DevRetrievalOptions): Promise<DevRetrieval> {
+  const folder = await mkdtemp(join(tmpdir(), 'flava-dev-'))
+  try {
+    const report = join(folder, 'report.json')
+    const paths = ['--model', packageDir, '--checkpoint', checkpoint, '--data', data, '--cache', CACHE_DIR]
+    await runPython('flava_gpu.evaluation', ['retrieval', '--split', 'dev', '--report', report, ...paths])
+    return devRetrievalSchema.parse(JSON.parse(await readFile(report, 'utf8')))
+  } finally {
+    await rm(folder, { recursive: true, force: true })
   }
-  const path = join(CACHE_DIR, `dev-${key.digest('hex').slice(0, 16)}.f32`)
-  if (existsSync(path)) return readVectors(await readFile(path), request)
-  const vectors = await embedWithTorch(checkpoint, request)
-  await mkdir(CACHE_DIR, { recursive: true })
-  const unfinished = `${path}.${process.pid}`
-  await writeFile(unfinished, Buffer.concat([...vectors.texts, ...vectors.images].map(toBytes)))
-  await rename(unfinished, path)
-  return vectors
-}
-
-function toBytes({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength)
 }

@@ -61,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     retrieval = add("retrieval", commands.retrieval, "recall on the held-out splits", ("both", "edge", "torch"))
     retrieval.add_argument("--split", choices=["A", "B", "C", "dev"], action="append")
     retrieval.add_argument("--json", action="store_true", help="one object a line instead of tables, engines only")
+    retrieval.add_argument("--report", type=Path, help="write rows and costs as JSON here and print the costs alone")
+    retrieval.add_argument("--cache", type=Path, help="keep fp32 vectors in this folder")
     retrieval.add_argument("--save", action="store_true", help="write scores.json into the model package")
     retrieval.add_argument(
         "--gate-points", type=float, default=0.5, help="of R@1 that quantization may cost on split A"

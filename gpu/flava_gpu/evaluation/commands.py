@@ -75,13 +75,17 @@ def retrieval(arguments: argparse.Namespace) -> int:
     tasks = [name_task(split, sources.pictures) for split in splits]
     rows = []
     for engine in ("edge", "torch") if arguments.engine == "both" else (arguments.engine,):
-        rows += score_model(open_model(engine, arguments.model, arguments.checkpoint), tasks)
+        rows += score_model(open_model(engine, arguments.model, arguments.checkpoint, arguments.cache), tasks)
     costs = quantization_costs(rows)
+    is_table = not arguments.json and arguments.report is None
     if arguments.json:
         print_json(rows)
-    if not arguments.json or arguments.save:
+    if arguments.report is not None:
+        parts = {"rows": [row.to_json() for row in rows], "costs": [cost.to_json() for cost in costs]}
+        arguments.report.write_text(json.dumps({"data": sources.data_hash, **parts}), encoding="utf-8")
+    if is_table or arguments.save:
         rows = [*rows, *score_chance(tasks), *score_pixels(tasks, sources.pictures)]
-    if not arguments.json:
+    if is_table:
         print(format_table(tasks, rows) + "\n")
     if arguments.save:
         origin = origin_of(_command(arguments), package_identity(arguments.model), sources.data_hash)

@@ -115,7 +115,7 @@ def average_precisions(scores: Values, relevant: Flags) -> Values:
     # The place of a tie is that of its last member: walk from the end and keep the index until the score rises.
     places = np.broadcast_to(np.arange(1, scores.shape[1] + 1), scores.shape)
     is_last = np.ones(scores.shape, bool)
-    is_last[:, :-1] = ordered[:, :-1] - ordered[:, 1:] > TIE
+    is_last[:, :-1] = ordered[:, :-1] > ordered[:, 1:] + TIE
     last = np.where(is_last, places, scores.shape[1])
     last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
     precision = np.take_along_axis(found, last - 1, axis=1) / last

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from flava_gpu.evaluation.cached_encoder import CachedEncoder
 from flava_gpu.evaluation.digits import digits_task
 from flava_gpu.evaluation.emoji import Picture, read_pictures
 from flava_gpu.evaluation.emoji_tasks import emoji_task
@@ -84,11 +85,12 @@ class Sources:
         return makers[name]()
 
 
-def open_model(engine: EngineName, package: Path, checkpoint: Path | None) -> EvaluatedModel:
-    """`checkpoint` None: the one that the package was made of, where a suite needs it."""
+def open_model(engine: EngineName, package: Path, checkpoint: Path | None, cache: Path | None = None) -> EvaluatedModel:
+    """`checkpoint` None: the one that the package was made of, where a suite needs it. `cache` keeps fp32 vectors."""
     if engine == "torch":
         folder = checkpoint or find_checkpoint(package)
-        return EvaluatedModel(TorchEncoder(*load_checkpoint(folder)), folder)
+        encoder = TorchEncoder(*load_checkpoint(folder))
+        return EvaluatedModel(encoder if cache is None else CachedEncoder(encoder, folder, cache), folder)
     missing = [str(part) for part in EDGE_COMMAND if not part.exists()]
     if missing:
         raise EngineFailedError(

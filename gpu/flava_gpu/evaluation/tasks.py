@@ -54,6 +54,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """Of parts with the same columns; groups are left out."""
+        first = parts[0]
+        return cls(
+            np.concatenate([part.targets for part in parts]),
+            None if first.texts is None else [text for part in parts for text in part.texts or []],
+            None if first.images is None else [image for part in parts for image in part.images or []],
+        )
+
     def pick(self, positions: Sequence[int] | Ids) -> Examples:
         chosen = [int(position) for position in positions]
         return Examples(

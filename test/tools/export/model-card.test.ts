@@ -32,6 +32,8 @@ const FACTS: CardFacts = {
     },
   },
   scores: [],
+  targets: null,
+  hasConfusions: false,
 }
 
 const UNKNOWN = { provenance: null, training: null }
