@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from flava_gpu.vocabulary import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID
 
+T = TypeVar("T")
 IGNORE_INDEX = -100  # FlavaConfig.ce_ignore_index
 
 
@@ -50,6 +52,15 @@ def encode_texts(tokenizer: Tokenizer, texts: list[str], max_length: int) -> Tex
     for index, row in enumerate(rows):
         input_ids[index, : len(row)] = torch.tensor(row)
     return TextBatch(input_ids, (input_ids != PAD_ID).long())
+
+
+def to_device(batch: T, device: str | torch.device) -> T:
+    """A tensor, or a dataclass of such, there; None stays."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if batch is None:
+        return batch
+    return replace(cast(Any, batch), **{name: to_device(part, device) for name, part in vars(batch).items()})
 
 
 def mask_tokens(

@@ -81,10 +81,17 @@ class _Gather(torch.autograd.Function):
         return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
+def training_device() -> str:
+    """This process's GPU, or the CPU where there is none."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
 def join_ranks(device: str) -> Ranks:
     """Joins the process group that torchrun's environment describes, if this process has not; alone without one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=WAIT)
     return Ranks(dist.get_rank(), dist.get_world_size())

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import FlavaForPreTraining
 
-from flava_gpu.batching import IGNORE_INDEX, encode_texts, mask_tokens
+from flava_gpu.batching import IGNORE_INDEX, encode_texts, mask_tokens, to_device
 from flava_gpu.objectives import fused_states, image_states, text_states
 from flava_gpu.pairs import Pairs
 from flava_gpu.preprocess import to_pixel_values
@@ -35,18 +35,22 @@ def evaluate_fusion(
         own = pairs.concepts[start : start + BATCH]
         others = [rng.choice([concept for concept in concepts if concept != mine]) for mine in own]
         pictures = [Image.fromarray(rgba.permute(1, 2, 0).numpy()) for rgba in images]
-        image = image_states(model, to_pixel_values(pictures, size))
+        image = image_states(model, to_pixel_values(pictures, size).to(model.device))
         for named, label in ((own, 1), (others, 0)):
-            text = encode_texts(tokenizer, [pairs.names[concept] for concept in named], max_length)
+            text = to_device(
+                encode_texts(tokenizer, [pairs.names[concept] for concept in named], max_length), model.device
+            )
             words = text_states(model, text.input_ids, text.attention_mask)
             logits = model.itm_head(fused_states(model, image, words, text.attention_mask))
-            right["itm"].append(logits.argmax(dim=1) == label)
+            right["itm"].append(logits.argmax(dim=1).cpu() == label)
         text = encode_texts(tokenizer, [pairs.names[concept] for concept in own], max_length)
         _, labels = mask_tokens(text, 0.0, tokenizer.get_vocab_size(), generator)
         masked = torch.where(labels != IGNORE_INDEX, MASK_ID, text.input_ids)
-        words = text_states(model, masked, text.attention_mask)
-        states = fused_states(model, image, words, text.attention_mask)[:, -words.shape[1] :]
+        attention_mask = text.attention_mask.to(model.device)
+        words = text_states(model, masked.to(model.device), attention_mask)
+        states = fused_states(model, image, words, attention_mask)[:, -words.shape[1] :]
         chosen = labels != IGNORE_INDEX
-        right["mmm_text"].append(model.mmm_text_head(states[chosen]).argmax(dim=1) == labels[chosen])
+        found = model.mmm_text_head(states[chosen.to(model.device)]).argmax(dim=1)
+        right["mmm_text"].append(found.cpu() == labels[chosen])
     model.train()
     return {f"{name}_accuracy": 100 * torch.cat(parts).float().mean().item() for name, parts in right.items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import FlavaImageCodebook
 
-from flava_gpu.batching import IGNORE_INDEX
+from flava_gpu.batching import IGNORE_INDEX, to_device
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_batches import ImagesBatch, JointBatches, PairsBatch, WordsBatch
 from flava_gpu.pair_sampling import PairSampler
@@ -114,3 +114,20 @@ def test_a_fused_batch_has_its_share_of_mismatches_and_patch_labels_where_patche
     assert masked is not None
     assert torch.equal(labels != IGNORE_INDEX, masked.flatten(1).bool())
     assert 0 < masked.sum() < masked.numel()
+
+
+@pytest.mark.parametrize("name", ["pairs", "images", "texts"])
+def test_a_batch_goes_to_a_device_with_all_of_its_tensors(batches_of: dict[str, JointBatches], name: str) -> None:
+    """The device without values stands for a GPU: an operation on it and a tensor that stayed behind would fail."""
+    batch = batches_of["alone"].draw(first_update(batches_of["alone"], name, is_fused=name == "pairs")).batch
+    moved = to_device(batch, "meta")
+    assert type(moved) is type(batch)
+    assert tensors_in(moved)
+    assert {tensor.device.type for tensor in tensors_in(moved)} == {"meta"}
+    assert {tensor.device.type for tensor in tensors_in(batch)} == {"cpu"}
+
+
+def tensors_in(value: object) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [] if value is None else [tensor for part in vars(value).values() for tensor in tensors_in(part)]

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from flava_gpu.batching import TextBatch, encode_texts
+from flava_gpu.batching import TextBatch, encode_texts, to_device
 from flava_gpu.finetune.dataset import Dataset
 from flava_gpu.finetune.rows import Inputs
 from flava_gpu.made_up_texts import PAIR_LENGTH
@@ -58,10 +58,6 @@ class Batcher:
 
     def encode(self, texts: list[str]) -> TextBatch:
         return to_device(encode_texts(self.tokenizer, texts, self.max_length), self.device)
-
-
-def to_device(batch: TextBatch, device: str) -> TextBatch:
-    return TextBatch(batch.input_ids.to(device), batch.attention_mask.to(device))
 
 
 def max_text_length(positions: int, inputs: Inputs) -> int:

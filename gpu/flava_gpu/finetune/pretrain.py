@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import FlavaForPreTraining
 
-from flava_gpu.batching import SpecialIds, TextBatch, mask_tokens
+from flava_gpu.batching import SpecialIds, TextBatch, mask_tokens, to_device
 from flava_gpu.distributed import Ranks
-from flava_gpu.finetune.batches import Batch, Batcher, to_device
+from flava_gpu.finetune.batches import Batch, Batcher
 from flava_gpu.finetune.contrastive import PARTS, embed, retrieval_metrics
 from flava_gpu.finetune.rows import Row
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, freeze_all_but, in_order

@@ -18,9 +18,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import FlavaForPreTraining
 
+from flava_gpu.batching import to_device
 from flava_gpu.checkpoint import export_checkpoint
 from flava_gpu.codebook.folder import load_codebook
-from flava_gpu.distributed import join_ranks, leave_ranks
+from flava_gpu.distributed import join_ranks, leave_ranks, training_device
 from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
 from flava_gpu.joint_objectives import FlavaObjectives, WeightsConfig
@@ -82,7 +83,8 @@ class JointConfig:
 
 def main(argv: list[str] | None = None) -> None:
     config, folder = stage_run(JointConfig, __doc__, argv)
-    ranks = join_ranks("cpu")
+    device = training_device()
+    ranks = join_ranks(device)
     torch.set_num_threads(config.optimization.threads)
     torch.manual_seed(config.seed)
 
@@ -115,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     # Model and optimizer
     model = FlavaForPreTraining(config.model.to_flava())
     loaded = initialize(model, config.init)
-    model.train()
+    model.to(device).train()  # pyright: ignore[reportArgumentType]
     objectives = parallelize(
         FlavaObjectives(model, config.weights, ranks, config.global_backprop), config.strategy, ranks
     )
@@ -131,8 +133,8 @@ def main(argv: list[str] | None = None) -> None:
             for part in range(config.optimization.accumulation):
                 drawn = batches.draw(update, part)
                 items.extend(drawn.items)
-                with autocast(config.optimization):
-                    losses = objectives(drawn.batch)
+                with autocast(config.optimization, device):
+                    losses = objectives(to_device(drawn.batch, device))
                 (losses.pop("loss") / config.optimization.accumulation).backward()
             norm = take_step(optimizer, model.parameters(), update, config.optimization)
             run.record(update, losses, gradient_norm=norm.item())
