@@ -57,7 +57,7 @@ def encode_texts(tokenizer: Tokenizer, texts: list[str], max_length: int) -> Tex
 def to_device(batch: T, device: str | torch.device) -> T:
     """A tensor, or a dataclass of such, there; None stays."""
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return cast(T, batch.to(device))
     if batch is None:
         return batch
     return replace(cast(Any, batch), **{name: to_device(part, device) for name, part in vars(batch).items()})

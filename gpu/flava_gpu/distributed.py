@@ -6,15 +6,18 @@ Every rank sees the same rows in the same order and takes its own slice of each 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
+
+T = TypeVar("T")
 WAIT = timedelta(hours=6)
 """Ranks wait for the main one while it reads the pictures of a large data set."""
 
@@ -30,10 +33,10 @@ class Ranks:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def share(self, rows: list[int]) -> list[int]:
+    def share(self, items: Sequence[T]) -> list[T]:
         """This rank's part of a batch; batch sizes are multiples of the number of ranks."""
-        each = len(rows) // self.count
-        return rows[self.rank * each : (self.rank + 1) * each]
+        each = len(items) // self.count
+        return list(items[self.rank * each : (self.rank + 1) * each])
 
     def wait(self) -> None:
         """Until every rank is here."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flava_gpu.checkpoint_errors import CheckpointError
 from flava_gpu.checkpoint_reader import CheckpointReader, find_weight_files, read_json
