@@ -44,7 +44,7 @@ from flava_gpu.training.config import load_config
 log = logging.getLogger("flava_gpu.evaluation")
 
 SUITES = {
-    "table": "every suite in one table, with floors and 95 % intervals",
+    "table": "every suite in one table, with floors and intervals",
     "probe": "linear probes on the frozen model",
     "zero-shot": "classification by names alone",
     "itm": "image-text matching, random and hard negatives",

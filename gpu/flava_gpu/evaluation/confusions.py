@@ -71,7 +71,7 @@ def draw_confusions(model: EvaluatedModel, pictures: Sequence[Picture], path: Pa
     references = {p.concept: p for p in pictures if p.style == REFERENCE_STYLE}
     rows = -(-len(found) // COLUMNS)
     figure = plt.figure(figsize=(2.5 * COLUMNS, 1.55 * rows + 0.7), dpi=80)
-    grid = figure.add_gridspec(rows, 2 * COLUMNS, left=0.01, right=0.99, top=0.95, bottom=0.09, hspace=0.75, wspace=0.1)
+    grid = figure.add_gridspec(rows, 2 * COLUMNS, left=0.01, right=0.99, top=0.93, bottom=0.09, hspace=0.75, wspace=0.1)
     figure.suptitle(
         "Held-out drawings that the model is most wrong about: drawn | taken for (rank of the right name)", fontsize=10
     )
