@@ -166,11 +166,9 @@ class JointBatches:
         )
 
     def _other_caption(self, concept: str, rng: random.Random) -> str:
-        """Of another concept, and none of this one's own: "animal" fits both a cat and a dog."""
+        """Another concept's, without the words that are this one's too: "animal" fits both a cat and a dog."""
         other = self.sampler.mismatched(concept, self.sizes.itm_hard, rng)
-        caption = self.sampler.caption(other, rng)
-        is_own = any(caption.endswith(own) for own in self.sampler.pairs.captions[concept])
-        return self.sampler.pairs.names[other] if is_own else caption
+        return self.sampler.caption(other, rng, other_than=set(self.sampler.pairs.captions[concept]))
 
     def _images(self, update: int, part: int) -> Drawn:
         pairs = self.sampler.pairs

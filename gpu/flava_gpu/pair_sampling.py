@@ -7,6 +7,7 @@ resumed run draws what the first would have drawn.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -75,8 +76,10 @@ class PairSampler:
             pass
         return other
 
-    def caption(self, concept: str, rng: random.Random) -> str:
+    def caption(self, concept: str, rng: random.Random, other_than: Collection[str] = ()) -> str:
+        """Its name, keywords of it or both, maybe in a phrase; no keyword of `other_than`."""
         name, *keywords = self.pairs.captions[concept]
+        keywords = [keyword for keyword in keywords if keyword not in other_than]
         caption = name
         if keywords and rng.random() >= self.captions.name:
             some = rng.sample(keywords, min(len(keywords), rng.randint(1, 3)))

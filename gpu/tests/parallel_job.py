@@ -21,7 +21,7 @@ from flava_gpu.joint_objectives import FlavaObjectives, WeightsConfig
 from flava_gpu.objectives import image_embedding, image_states
 from flava_gpu.stages import joint
 from flava_gpu.training.config import LoggingConfig, ModelConfig, OptimizationConfig
-from flava_gpu.training.optimizer import build_optimizer, take_step
+from flava_gpu.training.optimizer import build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.parallel import Strategy, parallelize, whole_model, whole_weights
 from flava_gpu.training.run import TrainingRun
 from flava_gpu.training.sharded import full, gathered
@@ -148,7 +148,9 @@ def train(
         if update == stop:
             break
         module(share(make_batch(update), ranks))["loss"].backward()
-        norms.append(take_step(optimizer, model.parameters(), update, OPTIMIZATION).item())
+        norms.append(
+            take_step(optimizer, model.parameters(), update, OPTIMIZATION, gradient_scaler(OPTIMIZATION)).item()
+        )
     return module, run, norms
 
 

@@ -31,7 +31,7 @@ from flava_gpu.stages.image import ImageConfig
 from flava_gpu.training.config import ConfigError, InitConfig, load_config
 from flava_gpu.training.curves import read_curves
 from flava_gpu.training.initialization import initialize
-from flava_gpu.training.optimizer import build_optimizer, take_step
+from flava_gpu.training.optimizer import build_optimizer, gradient_scaler, take_step
 from tests.tiny import image_config, run_stage, write_codebook, write_config, write_data
 
 STAGES = ["image", "image-dino"]
@@ -141,7 +141,7 @@ def test_one_step_moves_the_student_by_gradients_and_teacher_and_center_by_their
     loss.backward()
     assert all(parameter.grad is None for parameter in module.teacher.parameters())
     before = [parameter.detach().clone() for parameter in module.teacher.parameters()]
-    take_step(optimizer, objective.trained.parameters(), 0, optimization)
+    take_step(optimizer, objective.trained.parameters(), 0, optimization, gradient_scaler(optimization))
     objective.after_step(0)
     moved = zip(before, module.student.parameters(), module.teacher.parameters(), strict=True)
     assert all(torch.allclose(now, old + 0.01 * (student - old), atol=1e-7) for old, student, now in moved)
@@ -156,7 +156,7 @@ def test_prototypes_stay_as_they_are_for_the_first_updates(finished: Path) -> No
         before = objective.module.student.head.prototypes.detach().clone()
         objective.losses([0, 1, 2], update)["dino"].backward()
         objective.before_step(update)
-        take_step(optimizer, objective.trained.parameters(), update, optimization)
+        take_step(optimizer, objective.trained.parameters(), update, optimization, gradient_scaler(optimization))
         stayed.append(torch.equal(before, objective.module.student.head.prototypes))
     assert stayed == [True, True, False]
 

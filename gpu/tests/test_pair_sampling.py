@@ -54,3 +54,12 @@ def test_an_easy_mismatch_is_any_other_concept(sampler: PairSampler) -> None:
     rng = random.Random(4)
     others = {sampler.mismatched("00", 0.0, rng) for _ in range(300)}
     assert others == set(sampler.emoji) - {"00"}
+
+
+def test_a_mismatched_caption_has_no_keyword_of_the_picture_s_own_concept(sampler: PairSampler) -> None:
+    rng = random.Random(6)
+    own = set(sampler.pairs.captions["00"])
+    assert "shape" in own
+    captions = [sampler.caption("01", rng, other_than=own) for _ in range(300)]
+    assert not [caption for caption in captions if "shape" in caption]
+    assert any("bar thing" in caption for caption in captions)

@@ -182,3 +182,18 @@ def test_an_init_that_fits_nothing_names_the_reason(finished: Path, tmp_path: Pa
     raw["init"][0] = {"from": str(tmp_path / "nowhere")}
     with pytest.raises(ConfigError, match="train that stage first"):
         run_stage("joint", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+
+
+def test_a_run_in_fp16_scales_its_gradients_and_learns_as_in_f32(finished: Path, tmp_path: Path) -> None:
+    raw = text_config(finished / "data", updates=40)
+    raw["optimization"] |= {"ema_decay": 0.0, "weight_decay": 0.0}
+    losses: dict[str, float] = {}
+    for precision in ("f32", "fp16"):
+        raw["name"], raw["optimization"]["precision"] = precision, precision
+        folder = tmp_path / "runs" / precision
+        folder.mkdir(parents=True)
+        (folder / "tokenizer.json").write_bytes((finished / "runs" / "text" / "tokenizer.json").read_bytes())
+        run_stage("text", write_config(tmp_path / f"{precision}.yaml", raw), tmp_path / "runs")
+        losses[precision] = json.loads((folder / "training.json").read_text())["metrics"]["mlm"]
+    assert losses["f32"] < 4.0  # ln(64) is 4.16
+    assert losses["fp16"] == pytest.approx(losses["f32"], abs=0.05)

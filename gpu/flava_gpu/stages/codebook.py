@@ -38,7 +38,7 @@ from flava_gpu.pairs import Pairs, data_hash, load_pairs, load_training_pairs
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import AugmentationConfig, LoggingConfig, OptimizationConfig, as_plain
-from flava_gpu.training.optimizer import autocast, build_optimizer, take_step
+from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.record import RECORD_FILE, training_record
 from flava_gpu.training.run import TrainingRun
 
@@ -107,6 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     spread_codes(vae.encoder, watched["training"])
     vae.train()
     optimizer = build_optimizer(vae, config.optimization)
+    scaler = gradient_scaler(config.optimization)
     identity = {"config": as_plain(config), "data": hash_of_data}
     run = TrainingRun(folder, identity, vae, optimizer, config.optimization, config.logging)
 
@@ -116,8 +117,8 @@ def main(argv: list[str] | None = None) -> None:
         with run.reporting(update, lambda rows=rows: [pairs.concepts[row] for row in rows]):
             pixels = drawn_pixels(pairs.images[rows], update, config)
             losses = vae_losses(vae, pixels, update, config)
-            losses.pop("total").backward()
-            norm = take_step(optimizer, vae.parameters(), update, config.optimization)
+            scaler.scale(losses.pop("total")).backward()
+            norm = take_step(optimizer, vae.parameters(), update, config.optimization, scaler)
             temperature = config.temperature.at(update / config.optimization.updates)
             run.record(update, losses, gradient_norm=norm.item(), temperature=temperature)
         if run.is_due(update, config.logging.evaluate_every):

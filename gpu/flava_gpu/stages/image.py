@@ -25,7 +25,7 @@ from flava_gpu.pairs import Pairs, data_hash, load_pairs, load_training_pairs
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import ConfigError, LoggingConfig, ModelConfig, OptimizationConfig, as_plain
-from flava_gpu.training.optimizer import autocast, build_optimizer, take_step
+from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 
@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     model.train()
     objective = build_objective(config, model, folder, train, dev)
     optimizer = build_optimizer(objective.trained, config.optimization)
+    scaler = gradient_scaler(config.optimization)
     identity = {"config": as_plain(config), "data": hash_of_data}
     run = TrainingRun(folder, identity, objective.module, optimizer, config.optimization, config.logging)
 
@@ -71,9 +72,9 @@ def main(argv: list[str] | None = None) -> None:
         with run.reporting(update, lambda rows=rows: [train.concepts[row] for row in rows]):
             with autocast(config.optimization):
                 losses = objective.losses(rows, update)
-            torch.stack(list(losses.values())).sum().backward()
+            scaler.scale(torch.stack(list(losses.values())).sum()).backward()
             objective.before_step(update)
-            norm = take_step(optimizer, objective.trained.parameters(), update, config.optimization)
+            norm = take_step(optimizer, objective.trained.parameters(), update, config.optimization, scaler)
             run.record(update, losses, gradient_norm=norm.item(), **objective.after_step(update))
         if run.is_due(update, config.logging.curve_every) and update > config.optimization.warmup_updates:
             objective.warn_if_collapsed()

@@ -46,7 +46,7 @@ from flava_gpu.training.config import (
     as_plain,
 )
 from flava_gpu.training.initialization import initialize
-from flava_gpu.training.optimizer import autocast, build_optimizer, is_stuck_at_chance, take_step
+from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, is_stuck_at_chance, take_step
 from flava_gpu.training.parallel import Strategy, parallelize, whole_model, whole_weights
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
@@ -122,6 +122,7 @@ def main(argv: list[str] | None = None) -> None:
         FlavaObjectives(model, config.weights, ranks, config.global_backprop), config.strategy, ranks
     )
     optimizer = build_optimizer(model, config.optimization)
+    scaler = gradient_scaler(config.optimization, device)
     identity = {"config": as_plain(config), "data": data_hash(config.data)}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks)
 
@@ -135,8 +136,8 @@ def main(argv: list[str] | None = None) -> None:
                 items.extend(drawn.items)
                 with autocast(config.optimization, device):
                     losses = objectives(to_device(drawn.batch, device))
-                (losses.pop("loss") / config.optimization.accumulation).backward()
-            norm = take_step(optimizer, model.parameters(), update, config.optimization)
+                scaler.scale(losses.pop("loss") / config.optimization.accumulation).backward()
+            norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
             run.record(update, losses, gradient_norm=norm.item())
         if run.is_due(update, config.logging.curve_every):
             warn_when_stuck(update, losses, config.optimization)

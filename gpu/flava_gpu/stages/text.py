@@ -24,7 +24,7 @@ from flava_gpu.pairs import caption_texts, data_hash, held_out_names, load_gloss
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import LoggingConfig, ModelConfig, OptimizationConfig, as_plain
-from flava_gpu.training.optimizer import autocast, build_optimizer, take_step
+from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 from flava_gpu.vocabulary import load_or_train_tokenizer
@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         parameter.requires_grad_(name.startswith(TRAINED) and "pooler" not in name)
     model.train()
     optimizer = build_optimizer(model, config.optimization)
+    scaler = gradient_scaler(config.optimization)
     identity = {"config": as_plain(config), "data": data_hash(config.data)}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging)
 
@@ -72,8 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         batch = random.Random(stream_seed(config.seed, "texts", update)).sample(texts, config.optimization.batch_size)
         with run.reporting(update, lambda batch=batch: batch):
             loss = masked_word_loss(model, tokenizer, batch, config, stream_seed(config.seed, "mask", update))
-            loss.backward()
-            norm = take_step(optimizer, model.parameters(), update, config.optimization)
+            scaler.scale(loss).backward()
+            norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
             run.record(update, {"mlm": loss}, gradient_norm=norm.item())
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged():

@@ -38,24 +38,27 @@ def autocast(config: OptimizationConfig, device: str = "cpu") -> torch.autocast:
     return torch.autocast(device.partition(":")[0], dtype, enabled=config.precision != "f32")
 
 
+def gradient_scaler(config: OptimizationConfig, device: str = "cpu") -> torch.amp.GradScaler:
+    """Keeps small fp16 gradients from vanishing; for other precisions it does nothing. Its scale is not in checkpoints: a
+    resumed fp16 run finds it anew."""
+    return torch.amp.GradScaler(device.partition(":")[0], enabled=config.precision == "fp16")
+
+
 def take_step(
     optimizer: torch.optim.Optimizer,
     parameters: Iterable[nn.Parameter],
     update: int,
     config: OptimizationConfig,
-    scaler: torch.amp.GradScaler | None = None,
+    scaler: torch.amp.GradScaler,
 ) -> Tensor:
-    """Applies the gradients that backward left, clipped, at the update's rate, and clears them; returns their norm."""
+    """Applies the gradients that backward of scaled losses left, clipped, at the update's rate, and clears them; returns
+    their norm."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(update, config)
-    if scaler is not None:
-        scaler.unscale_(optimizer)
+    scaler.unscale_(optimizer)
     norm = clip_gradients(parameters, config.gradient_clip)
-    if scaler is not None:
-        scaler.step(optimizer)  # leaves out a step whose fp16 gradients overflowed
-        scaler.update()
-    else:
-        optimizer.step()
+    scaler.step(optimizer)  # leaves out a step whose fp16 gradients overflowed
+    scaler.update()
     optimizer.zero_grad()
     return norm
 
