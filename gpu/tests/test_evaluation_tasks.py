@@ -117,7 +117,7 @@ def write_rows(folder: Path, name: str, rows: list[dict[str, object]]) -> Path:
 
 
 def labelled(label: object, split: str, number: int, **columns: object) -> dict[str, object]:
-    return {"id": f"{split}-{number}", "label": label, "group": f"g{number}", "split": split, **columns}
+    return {"id": f"{split}-{number}-{label}", "label": label, "group": f"g{number}", "split": split, **columns}
 
 
 def test_labelled_sets_keep_their_own_splits(tmp_path: Path) -> None:
@@ -133,6 +133,15 @@ def test_labelled_sets_keep_their_own_splits(tmp_path: Path) -> None:
     assert splits.test.groups is not None
     with pytest.raises(EvaluationDataError, match="unknown label 'odd'"):
         word_task(write_rows(tmp_path, "words", [labelled("odd", "train", 0, text="x")])).load()
+
+
+def test_bad_rows_are_told_by_line(tmp_path: Path) -> None:
+    good = labelled("positive", "train", 0, text="x")
+    rows = [good, {**good, "split": "later"}, {**good, "id": "b", "text": " "}, good]
+    with pytest.raises(EvaluationDataError) as told:
+        word_task(write_rows(tmp_path, "words", rows))
+    assert "words.jsonl: line 2: 'split': expected one of train, valid, test, found 'later'" in str(told.value)
+    assert "line 3: 'text': expected a text; line 4: 'id' 'train-0-positive' stands in line 1 too" in str(told.value)
 
 
 def test_mail_with_odd_line_ends_is_read_whole_and_cut(tmp_path: Path) -> None:

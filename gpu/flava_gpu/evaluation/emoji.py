@@ -9,6 +9,7 @@ from typing import Any
 
 from flava_gpu.evaluation.errors import DataMissingError, EvaluationDataError
 from flava_gpu.pairs import Role, Split, read_rows
+from flava_gpu.training.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def read_pictures(data: Path) -> list[Picture]:
         rows = read_rows(data)
     except FileNotFoundError as error:
         raise DataMissingError(str(error)) from error
+    except TrainingError as error:
+        raise EvaluationDataError(str(error)) from error
     try:
         return [_picture(data, row) for row in rows if row["kind"] == "concept" and not row["skin"]]
     except KeyError as error:

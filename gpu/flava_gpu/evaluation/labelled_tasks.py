@@ -7,18 +7,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from flava_gpu.evaluation.emoji import Picture, of
-from flava_gpu.evaluation.errors import DataMissingError, EvaluationDataError
+from flava_gpu.evaluation.errors import EvaluationDataError
+from flava_gpu.evaluation.labelled import SPLITS, Row, read_labelled
 from flava_gpu.evaluation.metrics import f1
 from flava_gpu.evaluation.tasks import Examples, Splits, Task
-from flava_gpu.pairs import read_rows
 
-Row = dict[str, Any]
-COMMAND = "npm run data -- labelled"
 MAIL_CHARACTERS = 2000
 """The model reads 77 tokens; a mail may be a book."""
 FOLDS = 5
@@ -26,7 +23,7 @@ FOLDS = 5
 
 
 def mnist_task(labelled: Path) -> Task:
-    rows = _rows(labelled, "mnist")
+    rows = read_labelled(labelled, "mnist")
     images = labelled / "images"
 
     def load() -> list[Splits]:
@@ -36,7 +33,7 @@ def mnist_task(labelled: Path) -> Task:
 
 
 def gloss_task(labelled: Path) -> Task:
-    rows = _rows(labelled, "glosses")
+    rows = read_labelled(labelled, "glosses")
     labels = _labels(rows)
 
     def load() -> list[Splits]:
@@ -46,7 +43,7 @@ def gloss_task(labelled: Path) -> Task:
 
 
 def word_task(labelled: Path) -> Task:
-    rows = _rows(labelled, "words")
+    rows = read_labelled(labelled, "words")
     labels = ("negative", "positive")
 
     def load() -> list[Splits]:
@@ -56,7 +53,7 @@ def word_task(labelled: Path) -> Task:
 
 
 def mail_task(labelled: Path) -> Task:
-    rows = _rows(labelled, "mail")
+    rows = read_labelled(labelled, "mail")
     labels = ("ham", "spam")
 
     def load() -> list[Splits]:
@@ -66,7 +63,7 @@ def mail_task(labelled: Path) -> Task:
 
 
 def word_pair_task(labelled: Path) -> Task:
-    rows = _rows(labelled, "word-pairs")
+    rows = read_labelled(labelled, "word-pairs")
     labels = _labels(rows)
 
     def load() -> list[Splits]:
@@ -80,7 +77,7 @@ def word_pair_task(labelled: Path) -> Task:
 def emotion_task(labelled: Path, pictures: Sequence[Picture]) -> Task:
     """Cross-validation over emoji: a fold's are tested in OpenMoji's drawing, the next fold's choose in FxEmojis' and the
     training styles', the others are trained on in the training styles'."""
-    rows = _rows(labelled, "emoji-emotion")
+    rows = read_labelled(labelled, "emoji-emotion")
     labels = ("negative", "neutral", "positive")
     known = {row["key"]: row for row in rows}
 
@@ -109,13 +106,6 @@ DIGITS = tuple(str(digit) for digit in range(10))
 ROLES = ("train-style", "dev-style", "test-style")
 
 
-def _rows(labelled: Path, name: str) -> list[Row]:
-    try:
-        return read_rows(labelled, f"{name}.jsonl")
-    except FileNotFoundError as error:
-        raise DataMissingError(f"{labelled / name}.jsonl is missing: run `{COMMAND}` first") from error
-
-
 def _splits(
     rows: Sequence[Row],
     labels: Sequence[str],
@@ -126,7 +116,7 @@ def _splits(
     """The rows' own splits; of one that `sizes` names at most so many, the first in the order of their hashed ids."""
     ids = {label: index for index, label in enumerate(labels)}
     parts: list[Examples] = []
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         chosen = sorted((row for row in rows if row["split"] == split), key=_order)[: (sizes or {}).get(split)]
         if unknown := next((row for row in chosen if row["label"] not in ids), None):
             raise EvaluationDataError(
