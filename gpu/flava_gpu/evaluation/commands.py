@@ -176,7 +176,8 @@ def _probe(
 
         collected.add(f"probe {name}", make)
     if prepared:
-        collected.scores.extend(probe_scores(prepared, model.encoder.name, jobs))
+        done = list(probe_scores(prepared, model.encoder.name, jobs))
+        collected.scores.extend(sorted(done, key=lambda score: list(names).index(score.task)))
 
 
 def _matching(collected: Collected, model: EvaluatedModel, sources: Sources) -> None:

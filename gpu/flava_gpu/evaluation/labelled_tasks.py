@@ -37,7 +37,7 @@ def gloss_task(labelled: Path) -> Task:
     labels = _labels(rows)
 
     def load() -> list[Splits]:
-        return [_splits(rows, labels, text=_text, sizes={"train": 12000, "valid": 2000, "test": 4000})]
+        return [_splits(rows, labels, text=_text, sizes={"train": 8000, "valid": 2000, "test": 4000})]
 
     return Task("gloss class", "WordNet's class of meaning, from the gloss", "text_cls", labels, load)
 
