@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from flava_gpu.evaluation.masked import (
     guess_words,
     masked_score,
 )
-from flava_gpu.evaluation.masked_suite import find_codebook
+from flava_gpu.evaluation.masked_suite import find_codebook, masked_patch_scores, patch_heads
 from flava_gpu.evaluation.matching import match, matching_pairs, matching_score
 from flava_gpu.evaluation.model import EvaluatedModel, load_checkpoint
 from tests.tiny import write_codebook
@@ -166,6 +167,21 @@ def test_masked_patches_are_the_codebooks_tokens_and_the_floors_know_places(
     always(model, "mim_head", token)
     constant = guess_patches(model, pictures, codebook)
     assert constant.hits.mean() == constant_floor("majority", constant, token).value
+
+
+def test_patch_rows_are_those_of_the_heads_that_were_trained(
+    model: EvaluatedModel, pictures: list[Picture], tmp_path: Path
+) -> None:
+    codebook = find_codebook(tmp_path / "checkpoint", write_codebook(tmp_path / "codebook"))
+    in_all_styles = [*pictures, *(replace(picture, role="train-style") for picture in pictures)]
+    scores = masked_patch_scores(model, in_all_styles, codebook, ["mim", "mmm_image"])
+    assert [score.task for score in scores] == ["MIM", "MMM-image"]
+    assert [floor.name for floor in scores[1].floors] == ["majority", "majority of the place", "without the text"]
+    assert [score.task for score in masked_patch_scores(model, in_all_styles, codebook, ["mim"])] == ["MIM"]
+    with pytest.raises(HeadMissingError, match="without masked patches"):
+        patch_heads(tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / "training.json").write_text('{"heads": ["contrastive", "mmm_image"]}')
+    assert patch_heads(tmp_path / "checkpoint") == ["mmm_image"]
 
 
 def test_a_checkpoint_without_a_codebook_says_so(model: EvaluatedModel, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from flava_gpu.evaluation.emoji_retrieval import SPLITS_OF_FLAG, name_task
 from flava_gpu.evaluation.errors import DataMissingError, HeadMissingError
 from flava_gpu.evaluation.finetuned import log_metrics
 from flava_gpu.evaluation.keywords import cldr_keywords
-from flava_gpu.evaluation.masked_suite import find_codebook, is_recorded, masked_patch_scores, masked_word_scores
+from flava_gpu.evaluation.masked_suite import find_codebook, masked_patch_scores, masked_word_scores, patch_heads
 from flava_gpu.evaluation.matching import matching_score
 from flava_gpu.evaluation.model import EvaluatedModel
 from flava_gpu.evaluation.probe import prepare
@@ -191,10 +191,10 @@ def _masked(collected: Collected, model: EvaluatedModel, sources: Sources, codeb
     collected.add("masked words", lambda: masked_word_scores(model, sources.data, sources.pictures))
 
     def patches() -> list[Score]:
-        checkpoint = model.checkpoint
-        if checkpoint is None or not is_recorded(checkpoint, "mmm_image"):
-            raise HeadMissingError("the checkpoint was trained without masked patches")
-        return masked_patch_scores(model, sources.pictures, find_codebook(checkpoint, codebook))
+        if model.checkpoint is None:
+            raise HeadMissingError("masked patches need the checkpoint")
+        heads = patch_heads(model.checkpoint)
+        return masked_patch_scores(model, sources.pictures, find_codebook(model.checkpoint, codebook), heads)
 
     collected.add("masked patches", patches)
 

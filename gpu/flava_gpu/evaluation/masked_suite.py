@@ -48,26 +48,27 @@ def masked_word_scores(model: EvaluatedModel, data: Path, pictures: Sequence[Pic
 
 
 def masked_patch_scores(
-    model: EvaluatedModel, pictures: Sequence[Picture], codebook: FlavaImageCodebook
+    model: EvaluatedModel, pictures: Sequence[Picture], codebook: FlavaImageCodebook, heads: Sequence[str]
 ) -> list[Score]:
+    """MIM and MMM-image on pictures of the held-out style, as far as `heads` were trained."""
     shown = of(pictures, "test-style", "train")
-    training = of(pictures, "train-style", "train")
-    token, tokens = frequent_tokens(codebook, training, model.patches_per_side)
+    token, tokens = frequent_tokens(codebook, of(pictures, "train-style", "train"), model.patches_per_side)
 
     def floors(guesses: Guesses) -> list[Floor]:
         at_place = float((guesses.targets == tokens[guesses.places]).mean())
         return [constant_floor("majority", guesses, token), Floor("majority of the place", at_place)]
 
-    alone = guess_patches(model, shown, codebook)
-    seen = guess_patches_of_pairs(model, shown, codebook, is_blind=False)
-    blind = guess_patches_of_pairs(model, shown, codebook, is_blind=True)
     about = "visual tokens of masked patches in a held-out style"
-    return [
-        masked_score("MIM", about, alone, floors(alone)),
-        masked_score(
-            "MMM-image", f"{about}, the name beside", seen, [*floors(seen), _blind_floor("without the text", blind)]
-        ),
-    ]
+    scores = []
+    if "mim" in heads:
+        alone = guess_patches(model, shown, codebook)
+        scores.append(masked_score("MIM", about, alone, floors(alone)))
+    if "mmm_image" in heads:
+        seen = guess_patches_of_pairs(model, shown, codebook, is_blind=False)
+        blind = guess_patches_of_pairs(model, shown, codebook, is_blind=True)
+        known = [*floors(seen), _blind_floor("without the text", blind)]
+        scores.append(masked_score("MMM-image", f"{about}, the name beside", seen, known))
+    return scores
 
 
 def find_codebook(checkpoint: Path, given: Path | None) -> FlavaImageCodebook:
@@ -90,7 +91,9 @@ def _blind_floor(name: str, guesses: Guesses) -> Floor:
     return Floor(name, float(guesses.hits.mean()))
 
 
-def is_recorded(checkpoint: Path, head: str) -> bool:
-    """Whether the checkpoint's record says that `head` was trained; a record that names no heads says nothing."""
-    heads = read_record(checkpoint).get("heads")
-    return heads is None or head in heads
+def patch_heads(checkpoint: Path) -> list[str]:
+    """Those of MIM and MMM-image that the checkpoint's record says were trained. Raises HeadMissingError for none."""
+    heads = [head for head in ("mim", "mmm_image") if head in read_record(checkpoint).get("heads", [])]
+    if not heads:
+        raise HeadMissingError(f"{checkpoint} was trained without masked patches")
+    return heads
