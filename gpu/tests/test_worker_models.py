@@ -16,7 +16,8 @@ from flava_gpu.batching import encode_texts
 from flava_gpu.checkpoint_errors import CheckpointError
 from flava_gpu.finetune.head import HeadSpec, head_states, new_head, predict, save_head
 from flava_gpu.preprocess import to_pixel_values
-from flava_gpu.worker.catalog import ModelCatalog, read_base_model, trained_heads
+from flava_gpu.trained_heads import trained_heads
+from flava_gpu.worker.catalog import ModelCatalog, read_base_model
 from flava_gpu.worker.contract import REPOSITORY
 from flava_gpu.worker.job import JobError
 from flava_gpu.worker.messages import JobObject, ModelRef

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from flava_gpu.preprocess import to_pixel_values
-from flava_gpu.worker.catalog import HEADS, trained_heads
+from flava_gpu.trained_heads import HEADS, trained_heads
 from flava_gpu.worker.job import JobError, JobResult
 from flava_gpu.worker.tasks.embeddings import run_embeddings
 from flava_gpu.worker.tasks.fill_mask import run_fill_mask

@@ -27,16 +27,6 @@ TEXT_FILES = (
 )
 """Of the starting checkpoint; what is there goes along unchanged."""
 RECORD_FILE = "training.json"
-ENCODERS = ("flava.text_model.", "flava.image_model.")
-HEAD_RESTS_ON: dict[str, tuple[str, ...]] = {
-    "mlm": ("flava.text_model.", "mlm_head."),
-    "mim": ("flava.image_model.", "mim_head."),
-    "contrastive": (*ENCODERS, "flava.text_projection.", "flava.image_projection.", "flava.logit_scale"),
-    "itm": (*ENCODERS, "flava.multimodal_model.", "itm_head."),
-    "mmm_text": (*ENCODERS, "flava.multimodal_model.", "mmm_text_head."),
-    "mmm_image": (*ENCODERS, "flava.multimodal_model.", "mmm_image_head."),
-}
-"""Parts of the model that each pretraining head answers from: once they have moved on alone, it answers noise."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +102,3 @@ def save_model(folder: Path, start: StartingModel, base: Path, record: dict[str,
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def heads_after(base_heads: list[str], trained_by_method: list[str], trained_names: list[str]) -> list[str]:
-    """The method's own heads, and those of the starting model whose ground has not moved."""
-    kept = [
-        head
-        for head in base_heads
-        if (rests_on := HEAD_RESTS_ON.get(head)) is not None
-        and not any(name.startswith(rests_on) for name in trained_names)
-    ]
-    return list(dict.fromkeys([*kept, *trained_by_method]))

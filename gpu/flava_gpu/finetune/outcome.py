@@ -12,8 +12,9 @@ from flava_gpu.checkpoint import versions
 from flava_gpu.finetune.dataset import Datasets
 from flava_gpu.finetune.head import Head, HeadSpec, save_head
 from flava_gpu.finetune.history import History
-from flava_gpu.finetune.model_files import StartingModel, heads_after, save_model
+from flava_gpu.finetune.model_files import StartingModel, save_model
 from flava_gpu.finetune.protocol import CheckpointEvent, DoneEvent, LogEvent, StoppedEvent, TrainingEvent, TrainingJob
+from flava_gpu.trained_heads import heads_after
 from flava_gpu.training.checkpoints import Checkpoint, remove_old, write_checkpoint
 from flava_gpu.training.errors import StoppedError
 

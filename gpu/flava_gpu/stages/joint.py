@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
     with run.averaged():
         with whole_weights(objectives):
             metrics = evaluate(model, tokenizer, dev, config)
-        heads = [name for name, weight in as_plain(config.weights).items() if weight]
+        heads = heads_of(config)
         tools = [config.codebook] if config.codebook else []
         record = training_record("joint", run, config, config.optimization, heads, metrics, loaded, tools)
         whole = whole_model(model)
@@ -170,6 +170,17 @@ def evaluate(
     metrics = {name: evaluate_pairs(model, tokenizer, pairs, size, max_length) for name, pairs in dev.items()}
     metrics["dev_style_fusion"] = evaluate_fusion(model, tokenizer, dev["dev_style"], size, max_length)
     return metrics
+
+
+def heads_of(config: JointConfig) -> list[str]:
+    """Whose loss has a weight, a data set that is drawn and, for patches, a codebook: a weight alone trains nothing."""
+    share_of = {"mim": config.datasets.images, "mlm": config.datasets.texts}
+    needs_tokens = {"mim", "mmm_image"} if config.codebook is None else set[str]()
+    return [
+        head
+        for head, weight in as_plain(config.weights).items()
+        if weight and share_of.get(head, config.datasets.pairs) and head not in needs_tokens
+    ]
 
 
 def warn_when_stuck(update: int, losses: dict[str, torch.Tensor], optimization: OptimizationConfig) -> None:

@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from flava_gpu.checkpoint import versions
+from flava_gpu.trained_heads import HEAD_RESTS_ON, heads_after
 from flava_gpu.training.config import OptimizationConfig, as_plain
 from flava_gpu.training.initialization import Loaded
 from flava_gpu.training.run import TrainingRun
 
 RECORD_FILE = "training.json"
-HEAD_PREFIXES = {
-    "contrastive": "flava.image_projection.",
-    "itm": "itm_head.",
-    "mmm_text": "mmm_text_head.",
-    "mmm_image": "mmm_image_head.",
-    "mim": "mim_head.",
-    "mlm": "mlm_head.",
-}
 
 
 def training_record(
@@ -33,11 +26,17 @@ def training_record(
     loaded: Sequence[Loaded] = (),
     tools: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """`heads` that this stage trains; those that came trained with `loaded` count too. `tools`: further checkpoints that it
-    used, as its codebook. The stages of all of these come first, each once."""
+    """`heads` that this stage trains. `tools`: further checkpoints that it used, as its codebook. The stages of all of these and
+    of `loaded` come first, each once.
+
+    A head that came trained with `loaded` counts too, as the MLM head does after a stage that trains the multimodal encoder
+    alone; not when this stage has trained on, without it, what it answers from.
+    """
     sources = [*(part.source for part in loaded), *tools]
     earlier = {item["name"]: item for source in sources for item in read_record(source).get("stages", [])}
-    brought = {head for part in loaded for head in read_record(part.source).get("heads", []) if _has(part, head)}
+    brought = [head for head in HEAD_RESTS_ON if any(_brings(part, head) for part in loaded)]
+    moved = [name for name, parameter in run.module.named_parameters() if parameter in run.optimizer.state]
+    trained = heads_after(brought, heads, moved)
     own = {
         "name": config.name,
         "stage": stage,
@@ -47,7 +46,7 @@ def training_record(
         "seconds": round(run.seconds),
     }
     return {
-        "heads": [head for head in HEAD_PREFIXES if head in brought or head in heads],
+        "heads": [head for head in HEAD_RESTS_ON if head in trained],
         "stages": [*earlier.values(), own],
         "data_manifest": run.identity["data"],
         "config": as_plain(config),
@@ -62,5 +61,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _has(part: Loaded, head: str) -> bool:
-    return any(name.startswith(HEAD_PREFIXES[head]) for name in part.loaded)
+def _brings(part: Loaded, head: str) -> bool:
+    """With all that it answers from; a checkpoint without a record was trained in whatever it holds."""
+    is_whole = all(any(name.startswith(prefix) for name in part.loaded) for prefix in HEAD_RESTS_ON[head])
+    return is_whole and head in read_record(part.source).get("heads", HEAD_RESTS_ON)

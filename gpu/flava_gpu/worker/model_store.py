@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from flava_gpu.checkpoint_errors import CheckpointError
-from flava_gpu.worker.catalog import ModelCatalog, check_weight_files, trained_heads
+from flava_gpu.trained_heads import trained_heads
+from flava_gpu.worker.catalog import ModelCatalog, check_weight_files
 from flava_gpu.worker.job import JobError
 from flava_gpu.worker.messages import JobObject, ModelRef
 

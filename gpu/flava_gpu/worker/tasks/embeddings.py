@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from flava_gpu.worker.catalog import FUSION_HEADS
+from flava_gpu.trained_heads import FUSION_HEADS
 from flava_gpu.worker.job import JobError, JobResult, Usage
 from flava_gpu.worker.tasks.gathered import Gathered, plan_each
 from flava_gpu.worker.tasks.runtime import FlavaRuntime, Turn
