@@ -25,6 +25,14 @@ import matplotlib.pyplot as plt  # the backend must be chosen first
 import yaml
 
 from flava_gpu.evaluation.confidence import wilson
+from flava_gpu.pairs import load_pairs
+from flava_gpu.stages.codebook import CodebookStageConfig
+from flava_gpu.stages.image import ImageConfig
+from flava_gpu.stages.joint import JointConfig
+from flava_gpu.stages.text import TextConfig
+from flava_gpu.training.config import as_plain, load_config
+from flava_gpu.training.errors import TrainingError
+from flava_gpu.training.record import read_record
 
 log = logging.getLogger("flava_gpu.ablations")
 
@@ -43,6 +51,7 @@ class Row:
     processes: int = 1
 
 
+STAGES = {"text": TextConfig, "codebook": CodebookStageConfig, "image": ImageConfig}
 TEXT, CODEBOOK = "text:text", "codebook:codebook"
 MIM, DINO = "image:image-mim", "image:image-dino"
 ROWS = (
@@ -74,6 +83,8 @@ class Result:
     """Means over the seeds, percent."""
     spread: float
     """Between the best and the worst seed, of the first column."""
+    pictures: int
+    """Of the dev style, that the first column is a share of."""
     minutes: float
 
 
@@ -90,7 +101,9 @@ def main(argv: list[str] | None = None) -> None:
             for seed in range(arguments.seeds):
                 log.info("row %d of %d: %s, seed %d", number, len(chosen), row.title, seed)
                 train(row, seed)
-    results = [result for row in ROWS if (result := read_result(row)) is not None]
+    data = load_config(JointConfig, CONFIGS / f"{ROWS[0].config}.yaml").data
+    pictures = len(load_pairs(data, "dev-style", "train").images)
+    results = [result for row in ROWS if (result := read_result(row, pictures)) is not None]
     DOCS.mkdir(parents=True, exist_ok=True)
     table = format_table(results)
     (DOCS / "ablations.md").write_text(table + "\n", encoding="utf-8")
@@ -102,23 +115,32 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(row: Row, seed: int) -> None:
-    """The row's run and what it needs, as far as they are not there."""
+    """The row's run and what it needs, as far as they are not there. Raises TrainingError for a run of another configuration."""
     for need in row.needs:
         stage, name = need.split(":")
-        if not (RUNS / "ablations" / name / "training.json").exists():
+        if not is_trained(STAGES[stage], CONFIGS / f"{name}.yaml", RUNS / "ablations" / name):
             run([sys.executable, "-m", f"flava_gpu.stages.{stage}", "--config", str(CONFIGS / f"{name}.yaml")])
     folder = run_folder(row, seed)
-    if (folder / "training.json").exists():
-        return
     folder.mkdir(parents=True, exist_ok=True)
     base = (CONFIGS / f"{row.config}.yaml").resolve()
     config = {"base": str(base), "name": folder.relative_to(RUNS).as_posix(), "seed": seed}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    if is_trained(JointConfig, path, folder):
+        return
     launcher = [sys.executable]
     if row.processes > 1:
         launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={row.processes}", f"--master-port={PORT}"]
     run([*launcher, "-m", "flava_gpu.stages.joint", "--config", str(path)])
+
+
+def is_trained(kind: type[Any], config: Path, folder: Path) -> bool:
+    """Whether the run of `config` has ended. Raises TrainingError where what has ended had another configuration: rows of
+    several would stand in one table."""
+    record = read_record(folder)
+    if record and record["config"] != as_plain(load_config(kind, config)):
+        raise TrainingError("configuration_changed", f"{folder} was trained with another {config.name}: remove it")
+    return bool(record)
 
 
 def run(command: list[str]) -> None:
@@ -129,20 +151,21 @@ def run_folder(row: Row, seed: int) -> Path:
     return RUNS / "ablations" / f"{row.config}-seed{seed}"
 
 
-def read_result(row: Row) -> Result | None:
-    """None where no seed of the row has been trained."""
-    records: dict[int, Any] = {}
-    for path in sorted((RUNS / "ablations").glob(f"{row.config}-seed*/training.json")):
-        records[int(path.parent.name.rpartition("seed")[2])] = json.loads(path.read_text(encoding="utf-8"))
+def read_result(row: Row, pictures: int) -> Result | None:
+    """None where no seed of the row has been trained. `pictures`: of the dev style."""
+    folders = sorted((RUNS / "ablations").glob(f"{row.config}-seed*"))
+    records = {int(folder.name.rpartition("seed")[2]): record for folder in folders if (record := read_record(folder))}
     if not records:
         return None
     metrics: dict[str, dict[str, float]] = {}
     for group, key, _ in COLUMNS:
         values = [record["metrics"][group][key] for record in records.values()]
-        metrics.setdefault(group, {})[key] = sum(values) / len(values)
+        if key != "itm_accuracy" or all("itm" in record["heads"] for record in records.values()):
+            metrics.setdefault(group, {})[key] = sum(values) / len(values)
     firsts = [record["metrics"][SHOWN[0]][SHOWN[1]] for record in records.values()]
     seconds = [record["stages"][-1]["seconds"] for record in records.values()]
-    return Result(row, tuple(records), metrics, max(firsts) - min(firsts), sum(seconds) / len(seconds) / 60)
+    minutes = sum(seconds) / len(seconds) / 60
+    return Result(row, tuple(records), metrics, max(firsts) - min(firsts), pictures, minutes)
 
 
 def format_table(results: list[Result]) -> str:
@@ -152,20 +175,18 @@ def format_table(results: list[Result]) -> str:
     for result in results:
         cells = [result.row.title, str(len(result.seeds))]
         for group, key, _ in COLUMNS:
-            value = result.metrics[group][key]
+            value = result.metrics.get(group, {}).get(key)
             interval = interval_of(result) if (group, key) == SHOWN[:2] else None
-            cells.append(f"{value:.1f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""))
+            shown = "–" if value is None else f"{value:.1f}"  # a head that was not trained has no score
+            cells.append(shown + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""))
         lines.append(f"| {' | '.join([*cells, f'{result.minutes:.1f}'])} |")
     return "\n".join(lines)
 
 
 def interval_of(result: Result) -> tuple[float, float]:
-    """Of one run on the dev style's 516 pictures: seeds share the pictures, so that their mean is hardly surer."""
-    estimate = wilson(result.metrics[SHOWN[0]][SHOWN[1]] / 100, DEV_STYLE_PICTURES)
+    """Of one run: seeds share the dev style's pictures, so that their mean is hardly surer."""
+    estimate = wilson(result.metrics[SHOWN[0]][SHOWN[1]] / 100, result.pictures)
     return 100 * estimate.low, 100 * estimate.high
-
-
-DEV_STYLE_PICTURES = 516
 
 
 def plain(result: Result) -> dict[str, Any]:

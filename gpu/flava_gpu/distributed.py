@@ -16,8 +16,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
-
-T = TypeVar("T")
 WAIT = timedelta(hours=6)
 """Ranks wait for the main one while it reads the pictures of a large data set."""
 

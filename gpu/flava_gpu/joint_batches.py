@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import FlavaImageCodebook
@@ -18,8 +19,9 @@ from transformers import FlavaImageCodebook
 from flava_gpu.augment import augment, normalize
 from flava_gpu.batching import TextBatch, encode_texts, mask_tokens
 from flava_gpu.block_masking import BlockMasking
-from flava_gpu.codebook.tokens import tokenize
+from flava_gpu.codebook.tokens import PIXELS_PER_TOKEN, tokenize
 from flava_gpu.distributed import Ranks
+from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.objectives import patch_labels
 from flava_gpu.pair_sampling import PairSampler
 from flava_gpu.sampling import stream_seed
@@ -55,6 +57,8 @@ class BatchesConfig:
     """Share of fused pairs whose caption is another concept's."""
     itm_hard: float
     """Share of these whose other concept is of the same subgroup."""
+    accumulation: int = 1
+    """Batches whose gradients are added up for one update."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,11 @@ class JointBatches:
     augmentation: AugmentationConfig
     tokenizer: Tokenizer
     sampler: PairSampler
-    texts: list[str]
+    texts: LengthBuckets
     codebook: FlavaImageCodebook | None
     ranks: Ranks
+    fuses: bool = True
+    """Whether pairs are ever masked and matched for the multimodal encoder."""
 
     def dataset_of(self, update: int) -> DatasetName:
         """The same on every rank: gradients of different losses could not be averaged."""
@@ -146,7 +152,7 @@ class JointBatches:
         concepts, captions = [drawn.concepts[row] for row in own], [drawn.captions[row] for row in own]
         pixels = self._augmented(drawn.images[own], update, "pairs", part)
         text = encode_texts(self.tokenizer, captions, self.model.max_text_length)
-        is_fused = self._rng(update, "is fused").random() * self.sizes.multimodal_every < 1
+        is_fused = self.fuses and self._rng(update, "is fused").random() * self.sizes.multimodal_every < 1
         fused = self._fused(pixels, concepts, captions, update, part) if is_fused else None
         batch = PairsBatch(normalize(pixels), self._kept_patches(len(own), update, part), text, fused)
         return Drawn(batch, [f"{concept}: {caption}" for concept, caption in zip(concepts, captions, strict=True)])
@@ -168,7 +174,7 @@ class JointBatches:
     def _other_caption(self, concept: str, rng: random.Random) -> str:
         """Another concept's, without the words that are this one's too: "animal" fits both a cat and a dog."""
         other = self.sampler.mismatched(concept, self.sizes.itm_hard, rng)
-        return self.sampler.caption(other, rng, other_than=set(self.sampler.pairs.captions[concept]))
+        return self.sampler.caption(other, rng, other_than=self.sampler.words(concept))
 
     def _images(self, update: int, part: int) -> Drawn:
         pairs = self.sampler.pairs
@@ -177,7 +183,7 @@ class JointBatches:
         return Drawn(self._masked_images(pixels, update, "mim", part), [pairs.concepts[row] for row in rows])
 
     def _texts(self, update: int, part: int) -> Drawn:
-        texts = self.ranks.share(self._rng(update, "texts", part).sample(self.texts, self.sizes.texts))
+        texts = self.ranks.share(self.texts.draw(self._rng(update, "texts", part)))
         return Drawn(self._masked_words(texts, self.sizes.texts_max_length, update, "mlm", part), texts)
 
     def _augmented(self, images: Tensor, update: int, stream: str, part: int) -> Tensor:
@@ -190,7 +196,11 @@ class JointBatches:
             return ImagesBatch(normalize(pixels), None, None)
         masking = BlockMasking.for_grid(self.model.patches_per_side)
         masked = masking.draw(len(pixels), self._rng(update, f"mask {stream}", part, self.ranks.rank))
-        return ImagesBatch(normalize(pixels), masked, tokenize(self.codebook, pixels))
+        side = (
+            PIXELS_PER_TOKEN * self.model.patches_per_side
+        )  # of codebook pixels: one token a patch, whatever its size
+        codebook_pixels = pixels if pixels.shape[-1] == side else F.interpolate(pixels, (side, side), mode="area")
+        return ImagesBatch(normalize(pixels), masked, tokenize(self.codebook, codebook_pixels))
 
     def _masked_words(self, texts: list[str], max_length: int, update: int, stream: str, part: int) -> WordsBatch:
         words = encode_texts(self.tokenizer, texts, max_length)

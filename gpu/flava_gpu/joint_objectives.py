@@ -33,6 +33,11 @@ class WeightsConfig:
     mim: float
     mlm: float
 
+    @property
+    def fuse(self) -> bool:
+        """Whether a loss of the multimodal encoder is asked for."""
+        return max(self.itm, self.mmm_text, self.mmm_image) > 0
+
 
 class FlavaObjectives(nn.Module):
     """`global_backprop`: whether the contrastive gradient reaches the embeddings of other ranks (paper §3.1)."""
@@ -47,7 +52,7 @@ class FlavaObjectives(nn.Module):
         self.global_backprop = global_backprop
 
     def forward(self, batch: JointBatch) -> dict[str, Tensor]:
-        """The losses by name, not yet weighted; `loss` is their weighted sum."""
+        """The losses that have a weight, by name and not yet weighted; `loss` is their weighted sum."""
         if isinstance(batch, WordsBatch):
             losses = {"mlm": mlm_loss(self.model, batch.masked_ids, batch.attention_mask, batch.mlm_labels, self.ranks)}
         elif isinstance(batch, ImagesBatch):
@@ -62,7 +67,8 @@ class FlavaObjectives(nn.Module):
             losses = self._contrastive(batch) if self.weights.contrastive else {}
             if batch.fused is not None:
                 losses |= self._fused(batch.fused)
-        weighted = [getattr(self.weights, name) * loss for name, loss in losses.items() if getattr(self.weights, name)]
+        losses = {name: loss for name, loss in losses.items() if getattr(self.weights, name)}
+        weighted = [getattr(self.weights, name) * loss for name, loss in losses.items()]
         return {**losses, "loss": torch.stack(weighted).sum()}
 
     def _contrastive(self, batch: PairsBatch) -> dict[str, Tensor]:

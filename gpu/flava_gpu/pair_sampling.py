@@ -67,19 +67,29 @@ class PairSampler:
         return DrawnPairs(self.pairs.images[indices], chosen, [self.caption(concept, rng) for concept in chosen])
 
     def mismatched(self, concept: str, hard: float, rng: random.Random) -> str:
-        """Another concept: of the same subgroup for a share `hard` of the emoji, else any."""
-        near = [other for other in self.neighbours.get(self.pairs.subgroups.get(concept, ""), []) if other != concept]
+        """Another concept, whose name is no caption of this one: of the same subgroup for a share `hard` of the emoji, else any.
+
+        Without the exception a dog's face with the caption "dog" would be taught as a mismatch.
+        """
+        own = self.words(concept)
+
+        def is_other(other: str) -> bool:
+            return other != concept and self.pairs.captions[other][0].lower() not in own
+
+        near = list(filter(is_other, self.neighbours.get(self.pairs.subgroups.get(concept, ""), [])))
         if near and rng.random() < hard:
             return rng.choice(near)
         pool = self.others if self.others and concept.startswith("icon:") else self.emoji
-        while (other := rng.choice(pool)) == concept:
-            pass
-        return other
+        return rng.choice(list(filter(is_other, pool)))
+
+    def words(self, concept: str) -> set[str]:
+        """All its captions, in lower case."""
+        return {caption.lower() for caption in self.pairs.captions[concept]}
 
     def caption(self, concept: str, rng: random.Random, other_than: Collection[str] = ()) -> str:
-        """Its name, keywords of it or both, maybe in a phrase; no keyword of `other_than`."""
+        """Its name, keywords of it or both, maybe in a phrase; no keyword of `other_than` (lower case)."""
         name, *keywords = self.pairs.captions[concept]
-        keywords = [keyword for keyword in keywords if keyword not in other_than]
+        keywords = [keyword for keyword in keywords if keyword.lower() not in other_than]
         caption = name
         if keywords and rng.random() >= self.captions.name:
             some = rng.sample(keywords, min(len(keywords), rng.randint(1, 3)))

@@ -147,10 +147,12 @@ def train(
     for update in run.updates():
         if update == stop:
             break
-        module(share(make_batch(update), ranks))["loss"].backward()
+        losses = module(share(make_batch(update), ranks))
+        losses.pop("loss").backward()
         norms.append(
             take_step(optimizer, model.parameters(), update, OPTIMIZATION, gradient_scaler(OPTIMIZATION)).item()
         )
+        run.finish_update(update, losses)
     return module, run, norms
 
 

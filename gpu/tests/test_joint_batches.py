@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
 import torch
-from transformers import FlavaImageCodebook
 
 from flava_gpu.batching import IGNORE_INDEX, to_device
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_batches import ImagesBatch, JointBatches, PairsBatch, WordsBatch
-from flava_gpu.pair_sampling import PairSampler
-from flava_gpu.pairs import caption_texts, load_glosses, load_training_pairs
 from flava_gpu.stages.joint import JointConfig
 from flava_gpu.training.config import load_config
 from flava_gpu.vocabulary import train_tokenizer
-from tests.tiny import joint_config, write_codebook, write_config, write_data
+from tests.tiny import joint_batches, joint_config, training_texts, write_codebook, write_config, write_data
 
 UPDATES = 400
 
@@ -28,27 +26,9 @@ def batches_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JointBatch
     raw = joint_config(write_data(folder / "data"), folder, write_codebook(folder / "codebook"), UPDATES)
     raw["datasets"] = {"pairs": 0.7, "images": 0.15, "texts": 0.15}
     config = load_config(JointConfig, write_config(folder / "joint.yaml", raw))
-    texts = [*load_glosses(config.data, set()), *caption_texts(config.data)]
-    tokenizer = train_tokenizer(texts, config.model.vocab_size)
-    codebook = FlavaImageCodebook.from_pretrained(folder / "codebook")
-    sampler = PairSampler(load_training_pairs(config.data), config.captions, config.pictures)
-    return {
-        name: JointBatches(
-            seed=config.seed,
-            updates=UPDATES,
-            batch_size=config.optimization.batch_size,
-            datasets=config.datasets,
-            sizes=config.batches,
-            model=config.model,
-            augmentation=config.augmentation,
-            tokenizer=tokenizer,
-            sampler=sampler,
-            texts=texts,
-            codebook=codebook,
-            ranks=ranks,
-        )
-        for name, ranks in (("alone", Ranks()), ("first", Ranks(0, 2)), ("second", Ranks(1, 2)))
-    }
+    tokenizer = train_tokenizer(training_texts(config.data), config.model.vocab_size)
+    of = {"alone": Ranks(), "first": Ranks(0, 2), "second": Ranks(1, 2)}
+    return {name: joint_batches(config, tokenizer, ranks) for name, ranks in of.items()}
 
 
 def first_update(batches: JointBatches, name: str, is_fused: bool = False) -> int:
@@ -114,6 +94,21 @@ def test_a_fused_batch_has_its_share_of_mismatches_and_patch_labels_where_patche
     assert masked is not None
     assert torch.equal(labels != IGNORE_INDEX, masked.flatten(1).bool())
     assert 0 < masked.sum() < masked.numel()
+
+
+def test_a_patch_of_16_pixels_has_one_visual_token_too(batches_of: dict[str, JointBatches]) -> None:
+    wide = replace(batches_of["alone"], model=replace(batches_of["alone"].model, image_size=32, patch_size=16))
+    batch = cast(ImagesBatch, wide.draw(first_update(wide, "images")).batch)
+    assert batch.codebook_tokens is not None
+    assert batch.bool_masked_pos is not None
+    assert batch.pixel_values.shape[-1] == 32
+    assert batch.codebook_tokens.shape == batch.bool_masked_pos.shape == (len(batch.pixel_values), 2, 2)
+
+
+def test_pairs_are_not_masked_for_a_multimodal_encoder_that_has_no_loss(batches_of: dict[str, JointBatches]) -> None:
+    unfused = replace(batches_of["alone"], fuses=False)
+    updates = [update for update in range(60) if unfused.dataset_of(update) == "pairs"]
+    assert all(cast(PairsBatch, unfused.draw(update).batch).fused is None for update in updates)
 
 
 @pytest.mark.parametrize("name", ["pairs", "images", "texts"])

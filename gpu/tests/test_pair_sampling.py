@@ -50,6 +50,15 @@ def test_a_hard_mismatch_is_another_concept_of_the_same_subgroup(sampler: PairSa
         assert sampler.pairs.subgroups[other] == sampler.pairs.subgroups[concept]
 
 
+def test_a_concept_whose_name_the_picture_bears_too_is_no_mismatch(sampler: PairSampler) -> None:
+    sampler.pairs.captions["00"].append("Bar")  # the name of "01", as "dog" is a keyword of the dog's face
+    rng = random.Random(7)
+    for hard in (0.0, 1.0):
+        others = {sampler.mismatched("00", hard, rng) for _ in range(200)}
+        assert others
+        assert "01" not in others
+
+
 def test_an_easy_mismatch_is_any_other_concept(sampler: PairSampler) -> None:
     rng = random.Random(4)
     others = {sampler.mismatched("00", 0.0, rng) for _ in range(300)}
@@ -58,7 +67,7 @@ def test_an_easy_mismatch_is_any_other_concept(sampler: PairSampler) -> None:
 
 def test_a_mismatched_caption_has_no_keyword_of_the_picture_s_own_concept(sampler: PairSampler) -> None:
     rng = random.Random(6)
-    own = set(sampler.pairs.captions["00"])
+    own = sampler.words("00")
     assert "shape" in own
     captions = [sampler.caption("01", rng, other_than=own) for _ in range(300)]
     assert not [caption for caption in captions if "shape" in caption]

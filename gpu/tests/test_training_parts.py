@@ -8,11 +8,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from transformers import FlavaForPreTraining
 
-from flava_gpu.training.config import ConfigError, InitConfig, OptimizationConfig
+from flava_gpu.training.config import ConfigError, InitConfig, ModelConfig, OptimizationConfig
 from flava_gpu.training.ema import Ema
+from flava_gpu.training.errors import TrainingError
 from flava_gpu.training.initialization import initialize
-from flava_gpu.training.optimizer import build_optimizer, is_stuck_at_chance, learning_rate
+from flava_gpu.training.optimizer import (
+    build_optimizer,
+    gradient_scaler,
+    is_stuck_at_chance,
+    learning_rate,
+    take_step,
+)
+from tests.tiny import shipped
 
 PLAN = OptimizationConfig(
     updates=100,
@@ -43,11 +52,30 @@ def test_the_learning_rate_warms_up_linearly_and_ends_near_zero() -> None:
     assert rates[-1] < PLAN.learning_rate * 1e-3
 
 
-def test_weight_decay_is_on_matrices_alone() -> None:
-    encoder = Encoder()
-    groups = {group["weight_decay"]: group["params"] for group in build_optimizer(encoder, PLAN).param_groups}
-    assert [id(parameter) for parameter in groups[0.1]] == [id(encoder.dense.weight)]
-    assert len(groups[0.0]) == 4
+def test_of_flava_s_parameters_all_matrices_decay_and_no_table_of_embeddings() -> None:
+    model = FlavaForPreTraining(ModelConfig(**shipped("joint")["model"]).to_flava())
+    optimizer = build_optimizer(model, PLAN)
+    decayed = {id(parameter) for parameter in optimizer.param_groups[0]["params"]}
+    names = {name: id(parameter) in decayed for name, parameter in model.named_parameters()}
+    assert names["flava.image_model.embeddings.patch_embeddings.projection.weight"]
+    assert names["flava.text_model.encoder.layer.0.attention.attention.query.weight"]
+    for table in ("word_embeddings.weight", "position_embeddings.weight", "token_type_embeddings.weight"):
+        assert not names[f"flava.text_model.embeddings.{table}"]
+    for token in ("cls_token", "mask_token", "position_embeddings"):
+        assert not names[f"flava.image_model.embeddings.{token}"]
+    assert not names["flava.logit_scale"]
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights_as_they_were() -> None:
+    module = nn.Linear(2, 2)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    optimizer = build_optimizer(module, PLAN)
+    module(torch.ones(1, 2)).sum().backward()
+    assert module.weight.grad is not None
+    module.weight.grad[0, 0] = torch.inf
+    with pytest.raises(TrainingError, match="not finite"):
+        take_step(optimizer, module.parameters(), 0, PLAN, gradient_scaler(PLAN))
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
 
 def test_frozen_parameters_are_not_in_the_optimizer() -> None:

@@ -12,7 +12,16 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+from tokenizers import Tokenizer
 from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
+
+from flava_gpu.codebook.folder import load_codebook
+from flava_gpu.distributed import Ranks
+from flava_gpu.joint_batches import JointBatches
+from flava_gpu.length_buckets import LengthBuckets
+from flava_gpu.pair_sampling import PairSampler
+from flava_gpu.pairs import caption_texts, held_out_names, load_glosses, load_training_pairs
+from flava_gpu.stages.joint import JointConfig
 
 GPU = Path(__file__).parents[1]
 CONFIGS = GPU / "configs" / "emoji"
@@ -130,6 +139,29 @@ def image_config(stage: str, data: Path, codebook: Path, updates: int = 8) -> di
         raw["dino"]["global_crops"]["size"], raw["dino"]["local_crops"]["size"] = 16, 8
         raw["dino"]["head"] = {"hidden_size": 16, "bottleneck_size": 8, "prototypes": 12, "frozen_updates": 2}
     return raw
+
+
+def training_texts(data: Path) -> list[str]:
+    return [*load_glosses(data, held_out_names(data)), *caption_texts(data)]
+
+
+def joint_batches(config: JointConfig, tokenizer: Tokenizer, ranks: Ranks | None = None) -> JointBatches:
+    """As the joint stage makes them."""
+    assert config.codebook is not None
+    return JointBatches(
+        seed=config.seed,
+        updates=config.optimization.updates,
+        batch_size=config.optimization.batch_size,
+        datasets=config.datasets,
+        sizes=config.batches,
+        model=config.model,
+        augmentation=config.augmentation,
+        tokenizer=tokenizer,
+        sampler=PairSampler(load_training_pairs(config.data), config.captions, config.pictures),
+        texts=LengthBuckets(training_texts(config.data), config.batches.texts),
+        codebook=load_codebook(config.codebook),
+        ranks=ranks or Ranks(),
+    )
 
 
 def write_codebook(folder: Path) -> Path:

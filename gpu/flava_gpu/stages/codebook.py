@@ -37,7 +37,8 @@ from flava_gpu.codebook.usage import Usage
 from flava_gpu.pairs import Pairs, data_hash, load_pairs, load_training_pairs
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
-from flava_gpu.training.config import AugmentationConfig, LoggingConfig, OptimizationConfig, as_plain
+from flava_gpu.training.config import AugmentationConfig, LoggingConfig, OptimizationConfig, check_batch_size
+from flava_gpu.training.identity import run_identity
 from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.record import RECORD_FILE, training_record
 from flava_gpu.training.run import TrainingRun
@@ -96,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     # Data
     hash_of_data = data_hash(config.data)  # first: it is what a half-made data set lacks
     pairs = load_training_pairs(config.data)
+    check_batch_size(config.optimization.batch_size, len(pairs.images), "pictures")
     watched = {
         "dev_style": watched_pixels(load_pairs(config.data, "dev-style", "train"), config),
         "training": watched_pixels(pairs, config),
@@ -108,8 +110,8 @@ def main(argv: list[str] | None = None) -> None:
     vae.train()
     optimizer = build_optimizer(vae, config.optimization)
     scaler = gradient_scaler(config.optimization)
-    identity = {"config": as_plain(config), "data": hash_of_data}
-    run = TrainingRun(folder, identity, vae, optimizer, config.optimization, config.logging)
+    identity = run_identity(config, hash_of_data)
+    run = TrainingRun(folder, identity, vae, optimizer, config.optimization, config.logging, scaler=scaler)
 
     # Loop
     for update in run.updates():
@@ -120,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
             scaler.scale(losses.pop("total")).backward()
             norm = take_step(optimizer, vae.parameters(), update, config.optimization, scaler)
             temperature = config.temperature.at(update / config.optimization.updates)
-            run.record(update, losses, gradient_norm=norm.item(), temperature=temperature)
+            run.finish_update(update, losses, gradient_norm=norm.item(), temperature=temperature)
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged():
                 for name, metrics in evaluate(vae, watched, config).items():

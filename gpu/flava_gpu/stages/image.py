@@ -24,7 +24,14 @@ from flava_gpu.image_pretraining.mim import MaskedImages, MimConfig
 from flava_gpu.pairs import Pairs, data_hash, load_pairs, load_training_pairs
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
-from flava_gpu.training.config import ConfigError, LoggingConfig, ModelConfig, OptimizationConfig, as_plain
+from flava_gpu.training.config import (
+    ConfigError,
+    LoggingConfig,
+    ModelConfig,
+    OptimizationConfig,
+    check_batch_size,
+)
+from flava_gpu.training.identity import run_identity
 from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
@@ -53,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     # Data
     hash_of_data = data_hash(config.data)
     train, dev = load_training_pairs(config.data), load_pairs(config.data, "dev-style", "train")
+    check_batch_size(config.optimization.batch_size, len(train.images), "pictures")
     probed = [labelled(config.data, pairs, config.model.image_size) for pairs in (train, dev)]
     log.info("%d pictures, %d of them with a group", len(train.images), len(probed[0].groups))
 
@@ -62,8 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     objective = build_objective(config, model, folder, train, dev)
     optimizer = build_optimizer(objective.trained, config.optimization)
     scaler = gradient_scaler(config.optimization)
-    identity = {"config": as_plain(config), "data": hash_of_data}
-    run = TrainingRun(folder, identity, objective.module, optimizer, config.optimization, config.logging)
+    tools = [config.mim.codebook] if config.mim else []
+    identity = run_identity(config, hash_of_data, tools)
+    run = TrainingRun(folder, identity, objective.module, optimizer, config.optimization, config.logging, scaler=scaler)
 
     # Loop
     for update in run.updates():
@@ -75,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
             scaler.scale(torch.stack(list(losses.values())).sum()).backward()
             objective.before_step(update)
             norm = take_step(optimizer, objective.trained.parameters(), update, config.optimization, scaler)
-            run.record(update, losses, gradient_norm=norm.item(), **objective.after_step(update))
+            run.finish_update(update, losses, gradient_norm=norm.item(), **objective.after_step(update))
         if run.is_due(update, config.logging.curve_every) and update > config.optimization.warmup_updates:
             objective.warn_if_collapsed()
         if run.is_due(update, config.logging.evaluate_every):
@@ -87,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     with run.averaged():
         metrics = evaluate(objective, probed)
         model.flava.image_model.load_state_dict(objective.encoder.state_dict())
-        heads, tools = (["mim"], [config.mim.codebook]) if config.mim else ([], [])
+        heads = ["mim"] if config.mim else []
         record = training_record("image", run, config, config.optimization, heads, metrics, tools=tools)
         export_checkpoint(folder, model, None, record)
     run.plot(folder / "curves.png", f"{config.name}: {run.seconds / 60:.0f} minutes")

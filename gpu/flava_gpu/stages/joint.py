@@ -16,15 +16,16 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import FlavaForPreTraining
+from transformers import FlavaForPreTraining, FlavaImageCodebook
 
 from flava_gpu.batching import to_device
 from flava_gpu.checkpoint import export_checkpoint
 from flava_gpu.codebook.folder import load_codebook
-from flava_gpu.distributed import join_ranks, leave_ranks, training_device
+from flava_gpu.distributed import Ranks, join_ranks, leave_ranks, training_device
 from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
 from flava_gpu.joint_objectives import FlavaObjectives, WeightsConfig
+from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.pair_sampling import CaptionsConfig, PairSampler, PicturesConfig
 from flava_gpu.pairs import (
     Pairs,
@@ -39,12 +40,15 @@ from flava_gpu.retrieval import evaluate_pairs
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import (
     AugmentationConfig,
+    ConfigError,
     InitConfig,
     LoggingConfig,
     ModelConfig,
     OptimizationConfig,
     as_plain,
+    check_batch_size,
 )
+from flava_gpu.training.identity import run_identity
 from flava_gpu.training.initialization import initialize
 from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, is_stuck_at_chance, take_step
 from flava_gpu.training.parallel import Strategy, parallelize, whole_model, whole_weights
@@ -82,9 +86,10 @@ class JointConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    config, folder = stage_run(JointConfig, __doc__, argv)
+    config, folder = stage_run(JointConfig, __doc__, argv, has_ranks=True)
     device = training_device()
     ranks = join_ranks(device)
+    check_config(config, ranks)
     torch.set_num_threads(config.optimization.threads)
     torch.manual_seed(config.seed)
 
@@ -98,6 +103,8 @@ def main(argv: list[str] | None = None) -> None:
             shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
         tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
     codebook = None if config.codebook is None else load_codebook(config.codebook)
+    sampler = PairSampler(pairs, config.captions, config.pictures)
+    check_sizes(config, sampler, len(texts), tokenizer, codebook)
     batches = JointBatches(
         seed=config.seed,
         updates=config.optimization.updates,
@@ -107,10 +114,11 @@ def main(argv: list[str] | None = None) -> None:
         model=config.model,
         augmentation=config.augmentation,
         tokenizer=tokenizer,
-        sampler=PairSampler(pairs, config.captions, config.pictures),
-        texts=texts,
+        sampler=sampler,
+        texts=LengthBuckets(texts, config.batches.texts),
         codebook=codebook,
         ranks=ranks,
+        fuses=config.weights.fuse,
     )
     log.info("%d pictures of %d concepts, %d texts", len(pairs.images), len(pairs.names), len(texts))
 
@@ -123,22 +131,25 @@ def main(argv: list[str] | None = None) -> None:
     )
     optimizer = build_optimizer(model, config.optimization)
     scaler = gradient_scaler(config.optimization, device)
-    identity = {"config": as_plain(config), "data": data_hash(config.data)}
-    run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks)
+    tools = [config.codebook] if config.codebook else []
+    identity = run_identity(config, data_hash(config.data), [*(init.source for init in config.init), *tools])
+    run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks, scaler)
 
     # Loop
     for update in run.updates():
-        losses: dict[str, torch.Tensor] = {}
+        parts: list[dict[str, torch.Tensor]] = []
         items: list[str] = []
         with run.reporting(update, lambda items=items: items):
-            for part in range(config.optimization.accumulation):
+            for part in range(config.batches.accumulation):
                 drawn = batches.draw(update, part)
                 items.extend(drawn.items)
                 with autocast(config.optimization, device):
                     losses = objectives(to_device(drawn.batch, device))
-                scaler.scale(losses.pop("loss") / config.optimization.accumulation).backward()
+                scaler.scale(losses.pop("loss") / config.batches.accumulation).backward()
+                parts.append(losses)
             norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
-            run.record(update, losses, gradient_norm=norm.item())
+            losses = {name: torch.stack([losses[name].detach() for losses in parts]).mean() for name in parts[0]}
+            run.finish_update(update, losses, gradient_norm=norm.item())
         if run.is_due(update, config.logging.curve_every):
             warn_when_stuck(update, losses, config.optimization)
         if run.is_due(update, config.logging.evaluate_every):
@@ -151,7 +162,6 @@ def main(argv: list[str] | None = None) -> None:
         with whole_weights(objectives):
             metrics = evaluate(model, tokenizer, dev, config)
         heads = heads_of(config)
-        tools = [config.codebook] if config.codebook else []
         record = training_record("joint", run, config, config.optimization, heads, metrics, loaded, tools)
         whole = whole_model(model)
         for target in (folder, config.output):
@@ -160,6 +170,41 @@ def main(argv: list[str] | None = None) -> None:
     run.plot(folder / "curves.png", f"{config.name}: {run.seconds / 60:.0f} minutes")
     log.info("%.0f minutes; saved %s", run.seconds / 60, folder)
     leave_ranks(ranks)
+
+
+def check_config(config: JointConfig, ranks: Ranks) -> None:
+    """Raises ConfigError, naming the key, for what would fail in the middle of a run or be left out without a word."""
+    weights, shares, sizes = config.weights, config.datasets, config.batches
+    faults = {
+        "datasets.images: masked patches need a codebook and weights.mim": shares.images > 0
+        and not (config.codebook and weights.mim),
+        "datasets.texts: masked words need weights.mlm": shares.texts > 0 and not weights.mlm,
+        "weights.mmm_image: masked patches need a codebook": weights.mmm_image > 0 and not config.codebook,
+        "weights.contrastive: without it every update on pairs must be fused, batches.multimodal_every: 1": shares.pairs
+        > 0
+        and not weights.contrastive
+        and not (weights.fuse and sizes.multimodal_every == 1),
+    }
+    for fault, is_true in faults.items():
+        if is_true:
+            raise ConfigError(f"{config.name}: {fault}")
+    shared = {"optimization.batch_size": config.optimization.batch_size, "batches.multimodal": sizes.multimodal}
+    for key, value in {**shared, "batches.images": sizes.images, "batches.texts": sizes.texts}.items():
+        if value % ranks.count:
+            raise ConfigError(f"{config.name}: {key}: {value} is no multiple of the {ranks.count} processes")
+
+
+def check_sizes(
+    config: JointConfig, sampler: PairSampler, texts: int, tokenizer: Tokenizer, codebook: FlavaImageCodebook | None
+) -> None:
+    """The same for what only the data, the tokenizer and the codebook tell."""
+    check_batch_size(config.optimization.batch_size, len(sampler.emoji) + len(sampler.others), "concepts")
+    check_batch_size(config.batches.images, len(sampler.pairs.images), "pictures", "batches.images")
+    check_batch_size(config.batches.texts, texts, "texts", "batches.texts")
+    if tokenizer.get_vocab_size() > config.model.vocab_size:
+        raise ConfigError(f"model.vocab_size: {config.tokenizer} has {tokenizer.get_vocab_size()} pieces")
+    if codebook is not None and codebook.vocab_size != config.model.image_vocab_size:
+        raise ConfigError(f"model.image_vocab_size: {config.codebook} has {codebook.vocab_size} codes")
 
 
 def evaluate(

@@ -19,11 +19,13 @@ from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import encode_texts, mask_tokens
 from flava_gpu.checkpoint import export_checkpoint
+from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.objectives import mlm_loss
 from flava_gpu.pairs import caption_texts, data_hash, held_out_names, load_glosses
 from flava_gpu.sampling import stream_seed
 from flava_gpu.training.command import stage_run
-from flava_gpu.training.config import LoggingConfig, ModelConfig, OptimizationConfig, as_plain
+from flava_gpu.training.config import LoggingConfig, ModelConfig, OptimizationConfig, check_batch_size
+from flava_gpu.training.identity import run_identity
 from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
@@ -54,6 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     # Data
     names = held_out_names(config.data)
     texts = [*load_glosses(config.data, names), *caption_texts(config.data)]
+    check_batch_size(config.optimization.batch_size, len(texts), "texts")
+    buckets = LengthBuckets(texts, config.optimization.batch_size)
     held_out = load_glosses(config.data, names, "held-out")
     tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
     log.info("%d texts, %d pieces", len(texts), tokenizer.get_vocab_size())
@@ -65,17 +69,17 @@ def main(argv: list[str] | None = None) -> None:
     model.train()
     optimizer = build_optimizer(model, config.optimization)
     scaler = gradient_scaler(config.optimization)
-    identity = {"config": as_plain(config), "data": data_hash(config.data)}
-    run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging)
+    identity = run_identity(config, data_hash(config.data))
+    run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, scaler=scaler)
 
     # Loop
     for update in run.updates():
-        batch = random.Random(stream_seed(config.seed, "texts", update)).sample(texts, config.optimization.batch_size)
+        batch = buckets.draw(random.Random(stream_seed(config.seed, "texts", update)))
         with run.reporting(update, lambda batch=batch: batch):
             loss = masked_word_loss(model, tokenizer, batch, config, stream_seed(config.seed, "mask", update))
             scaler.scale(loss).backward()
             norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
-            run.record(update, {"mlm": loss}, gradient_norm=norm.item())
+            run.finish_update(update, {"mlm": loss}, gradient_norm=norm.item())
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged():
                 run.record_metrics(update, "held_out_glosses", evaluate(model, tokenizer, held_out, config))

@@ -83,8 +83,6 @@ class OptimizationConfig:
     gradient_clip: float
     precision: Precision
     threads: int
-    accumulation: int = 1
-    """Batches whose gradients are added up for one update."""
     ema_decay: float = 0.0
     """Of the averaged weights that are evaluated and saved; 0 keeps none."""
 
@@ -121,6 +119,12 @@ class LoggingConfig:
     curve_every: int
     evaluate_every: int
     checkpoint_every: int
+
+
+def check_batch_size(batch_size: int, items: int, what: str, key: str = "optimization.batch_size") -> None:
+    """Raises ConfigError where a batch without repetition cannot be drawn."""
+    if batch_size > items:
+        raise ConfigError(f"{key}: {batch_size} is more than the {items} {what}")
 
 
 def load_config(kind: type[T], path: Path) -> T:

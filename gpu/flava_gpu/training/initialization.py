@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,19 +25,24 @@ class Loaded:
     left_out: tuple[str, ...]
     """In the checkpoint and not asked for, or not in this model."""
 
+    @property
+    def modules(self) -> dict[str, int]:
+        """Tensors loaded, by module: its first two names, as flava.text_model."""
+        return dict(sorted(Counter(".".join(name.split(".")[:2]) for name in self.loaded).items()))
+
 
 def initialize(model: nn.Module, configs: tuple[InitConfig, ...]) -> list[Loaded]:
     """Copies tensors into `model` in the order of `configs`, then freezes; logs what was loaded.
 
-    Raises ConfigError when a checkpoint is missing, nothing in it fits, a shape differs or `freeze` names nothing.
+    Raises ConfigError when a checkpoint is missing, a prefix of `include` or `freeze` names nothing, or a shape differs.
     """
     results = [_load(model, config) for config in configs]
     for config in configs:
         _freeze(model, config.freeze)
     for result in results:
         log.info("%s: %d tensors loaded, %d left out", result.source, len(result.loaded), len(result.left_out))
-        for name in result.loaded:
-            log.debug("  %s", name)
+        for module, count in result.modules.items():
+            log.info("  %s: %d", module, count)
     return results
 
 
@@ -52,8 +58,9 @@ def _load(model: nn.Module, config: InitConfig) -> Loaded:
         for name in sorted(tensors)
         if name in own and name.startswith(config.include) and not (config.exclude and name.startswith(config.exclude))
     ]
-    if not chosen:
-        raise ConfigError(f"init: {config.source}: no tensor of this model begins with one of {list(config.include)}")
+    for prefix in config.include:
+        if not any(name.startswith(prefix) for name in chosen):
+            raise ConfigError(f"init.include: {config.source}: no tensor of this model begins with {prefix!r}")
     for name in chosen:
         if own[name].shape != tensors[name].shape:
             raise ConfigError(f"init: {name}: expected {list(own[name].shape)}, got {list(tensors[name].shape)}")

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from flava_gpu.training.config import OptimizationConfig
+from flava_gpu.training.errors import TrainingError
 from flava_gpu.training.sharded import clip_gradients
+
+TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings", "cls_token", "mask_token")
+"""Parameters of two and more dimensions that are no matrices."""
 
 
 def build_optimizer(module: nn.Module, config: OptimizationConfig) -> torch.optim.AdamW:
     """AdamW on what is trained, with decay on matrices only: norms, biases, the logit scale and tables of embeddings have none."""
     trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    is_decayed = {
-        name: p.ndim >= 2 and "embeddings" not in name and "cls_token" not in name for name, p in trained.items()
-    }
+    is_decayed = {name: p.ndim >= 2 and not any(part in name for part in TABLES) for name, p in trained.items()}
     groups = [
         {"params": [p for name, p in trained.items() if is_decayed[name]], "weight_decay": config.weight_decay},
         {"params": [p for name, p in trained.items() if not is_decayed[name]], "weight_decay": 0.0},
@@ -39,8 +41,7 @@ def autocast(config: OptimizationConfig, device: str = "cpu") -> torch.autocast:
 
 
 def gradient_scaler(config: OptimizationConfig, device: str = "cpu") -> torch.amp.GradScaler:
-    """Keeps small fp16 gradients from vanishing; for other precisions it does nothing. Its scale is not in checkpoints: a
-    resumed fp16 run finds it anew."""
+    """Keeps small fp16 gradients from vanishing; for other precisions it does nothing."""
     return torch.amp.GradScaler(device.partition(":")[0], enabled=config.precision == "fp16")
 
 
@@ -52,11 +53,14 @@ def take_step(
     scaler: torch.amp.GradScaler,
 ) -> Tensor:
     """Applies the gradients that backward of scaled losses left, clipped, at the update's rate, and clears them; returns
-    their norm."""
+    their norm. Raises TrainingError, weights untouched, when a gradient is not finite (fp16 leaves out such a step)."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(update, config)
     scaler.unscale_(optimizer)
     norm = clip_gradients(parameters, config.gradient_clip)
+    if not scaler.is_enabled() and not norm.isfinite():
+        message = f"update {update}: the gradient is not finite (norm {norm.item()}); try a lower learning rate"
+        raise TrainingError("gradient_not_finite", message)
     scaler.step(optimizer)  # leaves out a step whose fp16 gradients overflowed
     scaler.update()
     optimizer.zero_grad()

@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from flava_gpu.distributed import Ranks
 from flava_gpu.training.checkpoints import (
-    STATE_FILE,
     Checkpoint,
     read_checkpoint,
     remove_old,
     restore_training,
+    restoring,
     training_tensors,
     write_checkpoint,
 )
@@ -46,7 +46,7 @@ MAX_ITEMS_NAMED = 512
 
 
 class TrainingRun:
-    """`identity` is JSON that must not change while a run goes on: its configuration and the hash of its data."""
+    """`identity` is JSON that must not change while a run goes on (identity.py)."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class TrainingRun:
         optimization: OptimizationConfig,
         logging_config: LoggingConfig,
         ranks: Ranks | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.folder = folder
         self.module = module
@@ -65,6 +66,7 @@ class TrainingRun:
         self.logging = logging_config
         self.ranks = ranks or Ranks()
         self.ema = Ema(module, optimization.ema_decay) if optimization.ema_decay else None
+        self.scaler = scaler
         self.identity = identity
         folder.mkdir(parents=True, exist_ok=True)
         self.done, self._earlier_seconds = self._resume()
@@ -83,8 +85,6 @@ class TrainingRun:
             for update in range(self.done, self.total):
                 yield update
                 self.done = update + 1
-                if self.ema is not None:
-                    self.ema.update(self.module)
                 if self.is_due(update, self.logging.checkpoint_every):
                     self.save()
                 progress.update()
@@ -110,12 +110,15 @@ class TrainingRun:
             log.error("update %d failed: %s; %s names its batch", update, error, path)
             raise
 
-    def record(self, update: int, losses: dict[str, Tensor], **scalars: float) -> None:
-        """Puts losses, the mean of all ranks', on the curves when they are due; raises TrainingError when one is not finite."""
+    def finish_update(self, update: int, losses: dict[str, Tensor], **scalars: float) -> None:
+        """After the step: adds its weights to the average, and puts losses, the mean of all ranks', on the curves when they
+        are due. Raises TrainingError when one is not finite."""
         told = self.ranks.exchange([loss.item() for loss in losses.values()])
         values = {name: sum(each) / len(each) for name, each in zip(losses, zip(*told, strict=True), strict=True)}
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError("loss_not_finite", f"update {update}: a loss is not finite: {values}")
+        if self.ema is not None:
+            self.ema.update(self.module)
         if self.curves is None:
             return
         self._progress.set_postfix({name: f"{value:.2f}" for name, value in values.items()}, refresh=False)
@@ -148,29 +151,42 @@ class TrainingRun:
         if self.ema is not None:
             tensors[EMA_FILE] = gathered(self.ema.weights)
             state["ema_updates"] = self.ema.updates
+        if self.scaler is not None:
+            state["scaler"] = self.scaler.state_dict()
         if not self.ranks.is_main:
             return
         write_checkpoint(self.folder / "checkpoints", self.done, Checkpoint(tensors, state))
         remove_old(self.folder / "checkpoints", KEPT_CHECKPOINTS)
 
     def _resume(self) -> tuple[int, float]:
+        """From the newest checkpoint that can be read; raises TrainingError when none of several can, or they are another run's."""
         folders = sorted((self.folder / "checkpoints").glob("step-*[0-9]"))
-        if not folders:
-            return 0, 0.0
-        fingerprint = _fingerprint(self.identity)
-        told = json.loads((folders[-1] / STATE_FILE).read_text(encoding="utf-8")).get("fingerprint")
-        if told != fingerprint:
-            raise TrainingError(
-                "checkpoint_mismatch",
-                f"{self.folder}: began with other data or another configuration; --fresh begins again",
-            )
-        checkpoint = read_checkpoint(folders[-1], fingerprint)
-        restore_training(checkpoint, self.module, self.optimizer)
-        if self.ema is not None:
-            self.ema.weights = {n: as_placed(checkpoint.tensors[EMA_FILE][n], w) for n, w in self.ema.weights.items()}
-            self.ema.updates = checkpoint.state["ema_updates"]
-        log.info("resumed at update %d", checkpoint.state["update"])
-        return checkpoint.state["update"], checkpoint.state["seconds"]
+        for folder in reversed(folders):
+            try:
+                state = self._restore(folder)
+            except TrainingError as error:
+                if error.code == "checkpoint_mismatch":
+                    message = f"{self.folder}: began with other data or another configuration; --fresh begins again"
+                    raise TrainingError(error.code, message) from error
+                if folder == folders[0]:
+                    raise
+                log.warning("%s; going back to the one before", error)
+            else:
+                log.info("resumed at update %d", state["update"])
+                return state["update"], state["seconds"]
+        return 0, 0.0
+
+    def _restore(self, folder: Path) -> dict[str, Any]:
+        checkpoint = read_checkpoint(folder, _fingerprint(self.identity))
+        with restoring(folder):
+            restore_training(checkpoint, self.module, self.optimizer)
+            if self.ema is not None:
+                saved = checkpoint.tensors[EMA_FILE]
+                self.ema.weights = {name: as_placed(saved[name], own) for name, own in self.ema.weights.items()}
+                self.ema.updates = checkpoint.state["ema_updates"]
+            if self.scaler is not None:
+                self.scaler.load_state_dict(checkpoint.state["scaler"])
+        return checkpoint.state
 
 
 def _fingerprint(identity: dict[str, Any]) -> str:
