@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import FlavaForPreTraining
+
+from flava_gpu.training.checkpoints import flush
+
+RECORD_FILE = "training.json"
 
 
 def versions() -> dict[str, str]:
@@ -27,10 +32,29 @@ def versions() -> dict[str, str]:
 def export_checkpoint(
     folder: Path, model: FlavaForPreTraining, tokenizer: Tokenizer | None, record: dict[str, Any]
 ) -> None:
-    """Save fp16 safetensors, config, tokenizer and `record` where FlavaForPreTraining.from_pretrained finds them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    half = copy.deepcopy(model).half()
-    half.save_pretrained(folder)
-    if tokenizer is not None:
-        tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    """Save fp16 safetensors, config, tokenizer and `record` where FlavaForPreTraining.from_pretrained finds them.
+
+    All is written beside `folder` first, so that a failure leaves what stood there; other files of the folder stay.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        copy.deepcopy(model).half().save_pretrained(partial)
+        if tokenizer is not None:
+            tokenizer.save(str(partial / "tokenizer.json"))
+        (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for file in partial.iterdir():
+            flush(file)
+        _put_in_place(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """The old record goes first and the new one comes last: none ever stands beside other weights."""
+    folder.mkdir(exist_ok=True)
+    (folder / RECORD_FILE).unlink(missing_ok=True)
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == RECORD_FILE):
+        file.replace(folder / file.name)
+    flush(folder)

@@ -10,10 +10,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # the backend must be chosen first
+from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
 
 CURVES_FILE = "curves.jsonl"
-NOT_LOSSES = {"update", "seconds", "learning_rate", "gradient_norm", "items_per_second"}
+NOT_LOSSES = {"update", "seconds", "gradient_norm", "temperature", "teacher_entropy", "teacher_spread"}
+"""What stages record besides their losses; TensorBoard has them."""
 
 
 class Curves:
@@ -65,8 +67,13 @@ def read_curves(folder: Path) -> list[dict[str, Any]]:
 
 
 def plot_curves(folder: Path, path: Path, title: str) -> None:
+    figure = draw_curves(read_curves(folder), title)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def draw_curves(points: list[dict[str, Any]], title: str) -> Figure:
     """Losses in the first panel, each evaluated group of metrics in one of its own."""
-    points = read_curves(folder)
     losses = {key for point in points for key, value in point.items() if not isinstance(value, dict)} - NOT_LOSSES
     groups = list(dict.fromkeys(key for point in points for key, value in point.items() if isinstance(value, dict)))
     figure, panels = plt.subplots(
@@ -82,13 +89,13 @@ def plot_curves(folder: Path, path: Path, title: str) -> None:
             _draw(axes, [(update, metrics[metric]) for update, metrics in evaluated if metric in metrics], metric)
         axes.set(title=group.replace("_", " "), xlabel="update")
     for axes in panels[0]:
-        axes.set_ylim(bottom=0)
+        if axes.dataLim.y0 >= 0:  # a logit-Laplace loss, of a density, goes below
+            axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
     figure.suptitle(title)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    return figure
 
 
 def _draw(axes: Any, series: list[tuple[int, float]], label: str) -> None:
