@@ -5,7 +5,7 @@ import { runTraining } from './run-training.ts'
 const STAGES = ['codebook', 'text', 'image', 'joint', 'probe', 'finetune']
 
 const [stage = '', ...flags] = process.argv.slice(2)
-const processes = takeProcesses(flags)
+const processes = takeProcesses(stage, flags)
 if (!STAGES.includes(stage) || processes === undefined) {
   console.error(
     `usage: npm run train -- ${STAGES.join('|')} --config <file> [--runs <folder>] [--fresh] [--processes <n>, joint only]`,
@@ -18,13 +18,13 @@ if (!STAGES.includes(stage) || processes === undefined) {
   await runTraining('torch.distributed.run', [...torchrun, ...flags])
 }
 
-/** Takes `--processes N` out of the flags; undefined where it makes no sense. */
-function takeProcesses(flags: string[]): number | undefined {
-  const index = flags.indexOf('--processes')
+/** Takes `--processes N` out of the arguments; undefined where it makes no sense. */
+function takeProcesses(stageName: string, args: string[]): number | undefined {
+  const index = args.indexOf('--processes')
   if (index === -1) {
     return 1
   }
-  const [, value = ''] = flags.splice(index, 2)
-  const isGood = /^[1-9]\d*$/.test(value) && (value === '1' || stage === 'joint')
+  const [, value = ''] = args.splice(index, 2)
+  const isGood = /^[1-9]\d*$/.test(value) && (value === '1' || stageName === 'joint')
   return isGood ? Number(value) : undefined
 }
