@@ -25,10 +25,10 @@ import matplotlib.pyplot as plt  # the backend must be chosen first
 import yaml
 
 from flava_gpu.evaluation.confidence import wilson
+from flava_gpu.joint_config import JointConfig
 from flava_gpu.pairs import load_pairs
 from flava_gpu.stages.codebook import CodebookStageConfig
 from flava_gpu.stages.image import ImageConfig
-from flava_gpu.stages.joint import JointConfig
 from flava_gpu.stages.text import TextConfig
 from flava_gpu.training.config import as_plain, load_config
 from flava_gpu.training.errors import TrainingError

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -23,8 +25,9 @@ from flava_gpu.codebook.tokens import PIXELS_PER_TOKEN, tokenize
 from flava_gpu.distributed import Ranks
 from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.objectives import patch_labels
-from flava_gpu.pair_sampling import PairSampler
+from flava_gpu.pair_sampling import DrawnPairs, PairSampler
 from flava_gpu.sampling import stream_seed
+from flava_gpu.shards.pairs import StreamedPairs
 from flava_gpu.training.config import AugmentationConfig, ModelConfig
 
 DatasetName = Literal["pairs", "images", "texts"]
@@ -128,6 +131,8 @@ class JointBatches:
     ranks: Ranks
     fuses: bool = True
     """Whether pairs are ever masked and matched for the multimodal encoder."""
+    streamed: StreamedPairs | None = None
+    """Where pairs come from instead of the sampler."""
 
     def dataset_of(self, update: int) -> DatasetName:
         """The same on every rank: gradients of different losses could not be averaged."""
@@ -146,23 +151,36 @@ class JointBatches:
         return self._images(update, part) if name == "images" else self._texts(update, part)
 
     def _pairs(self, update: int, part: int) -> Drawn:
-        rng = self._rng(update, "pairs", part)
-        drawn = self.sampler.draw(self.batch_size, rng)
-        own = self.ranks.share(list(range(self.batch_size)))
-        concepts, captions = [drawn.concepts[row] for row in own], [drawn.captions[row] for row in own]
-        pixels = self._augmented(drawn.images[own], update, "pairs", part)
-        text = encode_texts(self.tokenizer, captions, self.model.max_text_length)
+        drawn = self._drawn_pairs(update, part)
+        pixels = self._augmented(drawn.images, update, "pairs", part)
+        text = encode_texts(self.tokenizer, drawn.captions, self.model.max_text_length)
         is_fused = self.fuses and self._rng(update, "is fused").random() * self.sizes.multimodal_every < 1
-        fused = self._fused(pixels, concepts, captions, update, part) if is_fused else None
-        batch = PairsBatch(normalize(pixels), self._kept_patches(len(own), update, part), text, fused)
-        return Drawn(batch, [f"{concept}: {caption}" for concept, caption in zip(concepts, captions, strict=True)])
+        fused = self._fused(pixels, drawn, update, part) if is_fused else None
+        batch = PairsBatch(normalize(pixels), self._kept_patches(len(pixels), update, part), text, fused)
+        items = [f"{concept}: {caption}" for concept, caption in zip(drawn.concepts, drawn.captions, strict=True)]
+        return Drawn(batch, items)
 
-    def _fused(self, pixels: Tensor, concepts: list[str], captions: list[str], update: int, part: int) -> FusedBatch:
+    def _drawn_pairs(self, update: int, part: int) -> DrawnPairs:
+        """This rank's."""
+        if self.streamed is not None:
+            number = self._earlier_pairs[update] * self.sizes.accumulation + part
+            return self.streamed.draw(number, self._rng(update, "captions", part, self.ranks.rank))
+        drawn = self.sampler.draw(self.batch_size, self._rng(update, "pairs", part))
+        own = self.ranks.share(list(range(self.batch_size)))
+        return DrawnPairs(drawn.images[own], [drawn.concepts[row] for row in own], [drawn.captions[row] for row in own])
+
+    @cached_property
+    def _earlier_pairs(self) -> list[int]:
+        """Updates on pairs before each update: which of the streamed batches it takes, so that none is left out."""
+        are_pairs = (int(self.dataset_of(update) == "pairs") for update in range(self.updates))
+        return list(accumulate(are_pairs, initial=0))
+
+    def _fused(self, pixels: Tensor, drawn: DrawnPairs, update: int, part: int) -> FusedBatch:
         rng = self._rng(update, "itm", part, self.ranks.rank)
-        count = min(len(concepts), self.sizes.multimodal // self.ranks.count)
+        count = min(len(pixels), self.sizes.multimodal // self.ranks.count)
         mismatched = set(rng.sample(range(count), round(count * self.sizes.itm_mismatch)))
         texts = [
-            self._other_caption(concepts[row], rng) if row in mismatched else captions[row] for row in range(count)
+            self._other_caption(drawn, row, rng) if row in mismatched else drawn.captions[row] for row in range(count)
         ]
         itm_labels = torch.tensor([int(row not in mismatched) for row in range(count)])
         return FusedBatch(
@@ -171,8 +189,12 @@ class JointBatches:
             itm_labels,
         )
 
-    def _other_caption(self, concept: str, rng: random.Random) -> str:
-        """Another concept's, without the words that are this one's too: "animal" fits both a cat and a dog."""
+    def _other_caption(self, drawn: DrawnPairs, row: int, rng: random.Random) -> str:
+        """Another concept's, without the words that are this one's too: "animal" fits both a cat and a dog. Shards know no
+        concepts: there it is another picture's of the batch."""
+        if self.streamed is not None:
+            return rng.choice([caption for caption in drawn.captions if caption != drawn.captions[row]])
+        concept = drawn.concepts[row]
         other = self.sampler.mismatched(concept, self.sizes.itm_hard, rng)
         return self.sampler.caption(other, rng, other_than=self.sampler.words(concept))
 

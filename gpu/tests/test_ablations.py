@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flava_gpu.ablations import CONFIGS, ROWS, STAGES, Row, format_table, is_trained, read_result
-from flava_gpu.stages.joint import JointConfig
+from flava_gpu.joint_config import JointConfig
 from flava_gpu.training.config import as_plain, load_config
 from flava_gpu.training.errors import TrainingError
 from tests.tiny import GPU

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flava_gpu.stages.joint import JointConfig
+from flava_gpu.joint_config import JointConfig
 from flava_gpu.stages.text import TextConfig
 from flava_gpu.training.config import ConfigError, as_plain, load_config
 from tests.tiny import CONFIGS

@@ -11,7 +11,7 @@ import torch
 from flava_gpu.batching import IGNORE_INDEX, to_device
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_batches import ImagesBatch, JointBatches, PairsBatch, WordsBatch
-from flava_gpu.stages.joint import JointConfig
+from flava_gpu.joint_config import JointConfig
 from flava_gpu.training.config import load_config
 from flava_gpu.vocabulary import train_tokenizer
 from tests.tiny import joint_batches, joint_config, training_texts, write_codebook, write_config, write_data

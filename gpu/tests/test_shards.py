@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,21 @@ import pytest
 import torch
 from PIL import Image
 
+from flava_gpu.distributed import Ranks
 from flava_gpu.pairs import load_training_pairs
-from flava_gpu.shards.count import count_epoch, generated_samples, is_reshuffled, make_stream, numbers, resumes_exactly
+from flava_gpu.shards.count import (
+    SIDE,
+    count_epoch,
+    generated_samples,
+    is_reshuffled,
+    make_stream,
+    numbers,
+    resumes_exactly,
+)
 from flava_gpu.shards.faults import FaultCode, OnBad, ShardError
 from flava_gpu.shards.index import Content, ShardSet, index_shards, load_shards, load_spans
 from flava_gpu.shards.order import ShardOrder
+from flava_gpu.shards.pairs import ShardsConfig, StreamedPairs
 from flava_gpu.shards.reader import ShardReader
 from flava_gpu.shards.stream import ShardStream, stream_batches
 from flava_gpu.shards.write import training_samples
@@ -307,3 +318,19 @@ def test_our_own_data_set_becomes_shards_of_what_may_be_trained_on(tmp_path: Pat
     for picture, texts in zip(batch.images, batch.texts, strict=True):
         assert list(texts) == pairs.captions[expected.pop(picture.numpy().tobytes())]
     assert not expected
+
+
+def test_streamed_pairs_are_each_rank_s_own_and_the_same_after_a_jump(counted: ShardSet) -> None:
+    config = ShardsConfig(counted.folder, "error", workers=0)
+    straight, jumped, other = (StreamedPairs(config, 8, 2 * BATCH, SIDE, 0, Ranks(rank, 2)) for rank in (0, 0, 1))
+    drawn = [straight.draw(number, random.Random(number)) for number in range(6)]
+    again = jumped.draw(4, random.Random(4))
+    assert again.concepts == drawn[4].concepts
+    assert again.captions == drawn[4].captions
+    assert torch.equal(again.images, drawn[4].images)
+    assert jumped.draw(5, random.Random(5)).concepts == drawn[5].concepts
+    assert jumped.draw(1, random.Random(1)).concepts == drawn[1].concepts
+    assert len(drawn[0].concepts) == BATCH
+    keys = [key for batch in drawn for key in batch.concepts]
+    keys += [key for number in range(6) for key in other.draw(number, random.Random(number)).concepts]
+    assert len(set(keys)) == len(keys)

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import FlavaForPreTraining, FlavaImageCodebook
+from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import to_device
 from flava_gpu.checkpoint import export_checkpoint
 from flava_gpu.codebook.folder import load_codebook
-from flava_gpu.distributed import Ranks, join_ranks, leave_ranks, training_device
+from flava_gpu.distributed import join_ranks, leave_ranks, training_device
 from flava_gpu.fusion_metrics import evaluate_fusion
-from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
-from flava_gpu.joint_objectives import FlavaObjectives, WeightsConfig
+from flava_gpu.joint_batches import JointBatches
+from flava_gpu.joint_config import JointConfig, check_config, check_sizes, heads_of
+from flava_gpu.joint_objectives import FlavaObjectives
 from flava_gpu.length_buckets import LengthBuckets
-from flava_gpu.pair_sampling import CaptionsConfig, PairSampler, PicturesConfig
+from flava_gpu.pair_sampling import PairSampler
 from flava_gpu.pairs import (
     Pairs,
     caption_texts,
@@ -37,52 +37,18 @@ from flava_gpu.pairs import (
     load_training_pairs,
 )
 from flava_gpu.retrieval import evaluate_pairs
+from flava_gpu.shards.pairs import StreamedPairs
 from flava_gpu.training.command import stage_run
-from flava_gpu.training.config import (
-    AugmentationConfig,
-    ConfigError,
-    InitConfig,
-    LoggingConfig,
-    ModelConfig,
-    OptimizationConfig,
-    as_plain,
-    check_batch_size,
-)
+from flava_gpu.training.config import OptimizationConfig
 from flava_gpu.training.identity import run_identity
 from flava_gpu.training.initialization import initialize
 from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, is_stuck_at_chance, take_step
-from flava_gpu.training.parallel import Strategy, parallelize, whole_model, whole_weights
+from flava_gpu.training.parallel import parallelize, whole_model, whole_weights
 from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 from flava_gpu.vocabulary import load_or_train_tokenizer
 
 log = logging.getLogger("flava_gpu.stages.joint")
-
-
-@dataclass(frozen=True)
-class JointConfig:
-    name: str
-    seed: int
-    data: Path
-    model: ModelConfig
-    tokenizer: Path | None
-    """Of the stage that `init` comes from; None trains a vocabulary."""
-    codebook: Path | None
-    """Visual tokens of MIM and MMM; None leaves both out."""
-    init: tuple[InitConfig, ...]
-    optimization: OptimizationConfig
-    datasets: DatasetsConfig
-    batches: BatchesConfig
-    weights: WeightsConfig
-    global_backprop: bool
-    augmentation: AugmentationConfig
-    captions: CaptionsConfig
-    pictures: PicturesConfig
-    logging: LoggingConfig
-    output: Path | None = None
-    """Where the checkpoint goes besides the run's folder."""
-    strategy: Strategy = "ddp"
-    """Of several processes under torchrun: weights replicated, or sharded (`fsdp`)."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -100,11 +66,17 @@ def main(argv: list[str] | None = None) -> None:
     texts = [*load_glosses(config.data, held_out_names(config.data)), *caption_texts(config.data)]
     with ranks.main_first():
         if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
-            shutil.copyfile(config.tokenizer, folder / "tokenizer.json")
+            partial = Path(shutil.copyfile(config.tokenizer, folder / "tokenizer.partial"))
+            partial.replace(folder / "tokenizer.json")
         tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
     codebook = None if config.codebook is None else load_codebook(config.codebook)
     sampler = PairSampler(pairs, config.captions, config.pictures)
     check_sizes(config, sampler, len(texts), tokenizer, codebook)
+    streamed = None
+    if config.shards is not None:
+        side = config.model.image_size * 9 // 8  # as `npm run data` writes them: some of it falls to the augmentation
+        count = config.optimization.updates * config.batches.accumulation
+        streamed = StreamedPairs(config.shards, count, config.optimization.batch_size, side, config.seed, ranks)
     batches = JointBatches(
         seed=config.seed,
         updates=config.optimization.updates,
@@ -119,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         codebook=codebook,
         ranks=ranks,
         fuses=config.weights.fuse,
+        streamed=streamed,
     )
     log.info("%d pictures of %d concepts, %d texts", len(pairs.images), len(pairs.names), len(texts))
 
@@ -133,6 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     scaler = gradient_scaler(config.optimization, device)
     tools = [config.codebook] if config.codebook else []
     identity = run_identity(config, data_hash(config.data), [*(init.source for init in config.init), *tools])
+    identity |= {"shards": streamed and streamed.fingerprint}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks, scaler)
 
     # Loop
@@ -172,41 +146,6 @@ def main(argv: list[str] | None = None) -> None:
     leave_ranks(ranks)
 
 
-def check_config(config: JointConfig, ranks: Ranks) -> None:
-    """Raises ConfigError, naming the key, for what would fail in the middle of a run or be left out without a word."""
-    weights, shares, sizes = config.weights, config.datasets, config.batches
-    faults = {
-        "datasets.images: masked patches need a codebook and weights.mim": shares.images > 0
-        and not (config.codebook and weights.mim),
-        "datasets.texts: masked words need weights.mlm": shares.texts > 0 and not weights.mlm,
-        "weights.mmm_image: masked patches need a codebook": weights.mmm_image > 0 and not config.codebook,
-        "weights.contrastive: without it every update on pairs must be fused, batches.multimodal_every: 1": shares.pairs
-        > 0
-        and not weights.contrastive
-        and not (weights.fuse and sizes.multimodal_every == 1),
-    }
-    for fault, is_true in faults.items():
-        if is_true:
-            raise ConfigError(f"{config.name}: {fault}")
-    shared = {"optimization.batch_size": config.optimization.batch_size, "batches.multimodal": sizes.multimodal}
-    for key, value in {**shared, "batches.images": sizes.images, "batches.texts": sizes.texts}.items():
-        if value % ranks.count:
-            raise ConfigError(f"{config.name}: {key}: {value} is no multiple of the {ranks.count} processes")
-
-
-def check_sizes(
-    config: JointConfig, sampler: PairSampler, texts: int, tokenizer: Tokenizer, codebook: FlavaImageCodebook | None
-) -> None:
-    """The same for what only the data, the tokenizer and the codebook tell."""
-    check_batch_size(config.optimization.batch_size, len(sampler.emoji) + len(sampler.others), "concepts")
-    check_batch_size(config.batches.images, len(sampler.pairs.images), "pictures", "batches.images")
-    check_batch_size(config.batches.texts, texts, "texts", "batches.texts")
-    if tokenizer.get_vocab_size() > config.model.vocab_size:
-        raise ConfigError(f"model.vocab_size: {config.tokenizer} has {tokenizer.get_vocab_size()} pieces")
-    if codebook is not None and codebook.vocab_size != config.model.image_vocab_size:
-        raise ConfigError(f"model.image_vocab_size: {config.codebook} has {codebook.vocab_size} codes")
-
-
 def evaluate(
     model: FlavaForPreTraining, tokenizer: Tokenizer, dev: dict[str, Pairs], config: JointConfig
 ) -> dict[str, dict[str, float]]:
@@ -215,17 +154,6 @@ def evaluate(
     metrics = {name: evaluate_pairs(model, tokenizer, pairs, size, max_length) for name, pairs in dev.items()}
     metrics["dev_style_fusion"] = evaluate_fusion(model, tokenizer, dev["dev_style"], size, max_length)
     return metrics
-
-
-def heads_of(config: JointConfig) -> list[str]:
-    """Whose loss has a weight, a data set that is drawn and, for patches, a codebook: a weight alone trains nothing."""
-    share_of = {"mim": config.datasets.images, "mlm": config.datasets.texts}
-    needs_tokens = {"mim", "mmm_image"} if config.codebook is None else set[str]()
-    return [
-        head
-        for head, weight in as_plain(config.weights).items()
-        if weight and share_of.get(head, config.datasets.pairs) and head not in needs_tokens
-    ]
 
 
 def warn_when_stuck(update: int, losses: dict[str, torch.Tensor], optimization: OptimizationConfig) -> None:
