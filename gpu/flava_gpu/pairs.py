@@ -32,6 +32,7 @@ class Pairs:
     images: torch.Tensor  # uint8 [n, 4, side, side], RGBA
     concepts: list[str]  # of each picture, length n: an emoji's base key, or `icon:` and a name
     kinds: list[PictureKind]  # length n
+    styles: list[str]  # length n: a vendor's, "" of outlines and icons
     names: dict[str, str]  # by concept: its name, the first caption
     captions: dict[str, list[str]]  # by concept: name first, then keywords
     subgroups: dict[str, str]  # by concept, emoji alone: Unicode's subgroup, "animal-mammal"
@@ -52,6 +53,8 @@ class Picture:
     path: str
     concept: str
     kind: PictureKind
+    style: str = ""
+    """Of a vendor's drawing."""
 
 
 def read_rows(data: Path, file: str = "pairs.jsonl") -> list[dict[str, Any]]:
@@ -76,7 +79,8 @@ def load_pairs(data: Path, role: Role, split: Split) -> Pairs:
     Raises ValueError when the selection is empty.
     """
     rows = [row for row in _select(read_rows(data), role, split) if not row["skin"]]
-    return _to_pairs(data, rows, [Picture(row["image"], row["base"], "plain") for row in rows], f"{role} {split}")
+    pictures = [Picture(row["image"], row["base"], "plain", row["style"]) for row in rows]
+    return _to_pairs(data, rows, pictures, f"{role} {split}")
 
 
 def load_training_pairs(data: Path) -> Pairs:
@@ -96,7 +100,7 @@ def training_pictures(data: Path) -> tuple[list[dict[str, Any]], list[Picture]]:
     _assert_disjoint(emoji, everything)
     known = {row["key"] for row in emoji if not row["skin"]}
     emoji = [row for row in emoji if row["base"] in known]
-    pictures = [Picture(row["image"], row["base"], "skin" if row["skin"] else "plain") for row in emoji]
+    pictures = [Picture(row["image"], row["base"], "skin" if row["skin"] else "plain", row["style"]) for row in emoji]
     for row in read_rows(data, "outlines.jsonl"):
         if row["key"] in known:
             pictures.append(Picture(row["image"], row["key"], row["variant"]))
@@ -177,6 +181,7 @@ def _to_pairs(data: Path, rows: list[dict[str, Any]], pictures: list[Picture], l
         images=torch.from_numpy(load_pictures(data / "images", [picture.path for picture in pictures], label)),
         concepts=[picture.concept for picture in pictures],
         kinds=[picture.kind for picture in pictures],
+        styles=[picture.style for picture in pictures],
         names={concept: found[0] for concept, found in texts.items()},
         captions=texts,
         subgroups={row["key"]: row["subgroup"] for row in rows if row.get("subgroup")},

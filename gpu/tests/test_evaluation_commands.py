@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flava_gpu.evaluation import commands
 from flava_gpu.evaluation.__main__ import main
 from flava_gpu.evaluation.confidence import Estimate
+from flava_gpu.evaluation.encoders import EdgeEncoder
+from flava_gpu.evaluation.model import EvaluatedModel
 from flava_gpu.evaluation.report import origin_of
 from flava_gpu.evaluation.saved_scores import save_targets
 from flava_gpu.evaluation.scores import Floor, Score
@@ -111,6 +114,58 @@ def test_a_suite_writes_its_table_and_tells_what_was_not_run(
     assert {path.name for path in out.iterdir()} == {"itm.json", "itm.md", "itm.png"}
     assert main(["probe", "--task", "spam", "--jobs", "1", *flags(package, data, tmp_path)]) == 1
     assert "Not run: probe spam:" in capsys.readouterr().out
+
+
+def test_one_missing_thing_costs_its_own_row_and_no_other(
+    package: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tiny data has no glosses and no codebook; its checkpoint is told to have no trained MIM head."""
+    record = package / "checkpoint" / "training.json"
+    record.write_text('{"heads": ["mmm_text", "mlm", "mmm_image"]}')
+    try:
+        assert main(["masked", *flags(package, data, tmp_path)]) == 0
+    finally:
+        record.unlink()
+    table = capsys.readouterr().out
+    assert "| MMM-text | masked, torch | accuracy | 4 |" in table
+    assert "Not run: MLM: " in table
+    assert "npm run data" in table
+    assert "trained without mim" in table
+    assert "Not run: MMM-image: " in table
+
+
+def test_a_suite_without_the_emoji_set_tells_so_for_each_row(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["itm", *flags(package, tmp_path / "nowhere", tmp_path)]) == 1
+    assert capsys.readouterr().out.count("Not run: ITM") == 2
+
+
+def test_every_job_s_rows_are_on_disk_before_the_next_begins(
+    package: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two jobs is killed."""
+    score = commands.matching_score
+
+    def scored_once(model: object, pictures: object, negatives: str, about: str) -> Score:
+        if negatives == "same subgroup":
+            raise KeyboardInterrupt
+        return score(model, pictures, negatives, about)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(commands, "matching_score", scored_once)
+    with pytest.raises(KeyboardInterrupt):
+        main(["itm", "--out", str(tmp_path), *flags(package, data, tmp_path)])
+    assert [row["task"] for row in json.loads((tmp_path / "itm.json").read_text())["rows"]] == ["ITM, random"]
+
+
+def test_a_package_without_its_checkpoint_is_scored_as_far_as_that_goes(package: Path) -> None:
+    collected = commands.Collected()
+    model = EvaluatedModel(EdgeEncoder(["false"]), None)
+    collected.add(("needs heads", lambda: model.require_heads("itm") or []))
+    collected.add(("needs none", lambda: [score(0, 0.1)]))
+    assert len(collected.scores) == 1
+    assert "--checkpoint names one" in collected.skipped[0]
+    assert [line.title for line in target_lines(collected.scores, package, None)][-1] == "edge package"
 
 
 def test_missing_data_ends_with_its_code_and_command(

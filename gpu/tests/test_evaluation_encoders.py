@@ -162,13 +162,22 @@ def test_cached_vectors_are_those_of_the_encoder_and_belong_to_one_checkpoint(ch
 
 def test_what_a_checkpoint_lacks_is_named(checkpoint: Path, tmp_path: Path) -> None:
     model = EvaluatedModel(EdgeEncoder(["false"]), checkpoint)
-    model.require("itm_head.", "flava.multimodal_model.")
-    with pytest.raises(HeadMissingError, match="image_codebook"):
-        model.require("image_codebook.")
+    model.require_heads("itm")
     with pytest.raises(CheckpointMissingError, match="--checkpoint"):
-        EvaluatedModel(EdgeEncoder(["false"]), None).require("itm_head.")
+        EvaluatedModel(EdgeEncoder(["false"]), None).require_heads("itm")
+    with pytest.raises(CheckpointMissingError, match="npm run train"):
+        EvaluatedModel(EdgeEncoder(["false"]), tmp_path / "nowhere").require_heads("itm")
     with pytest.raises(CheckpointMissingError, match="npm run train"):
         load_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_head_that_is_in_the_file_and_was_not_trained_is_not_asked(tmp_path: Path) -> None:
+    model = EvaluatedModel(EdgeEncoder(["false"]), write_checkpoint(tmp_path / "checkpoint"))
+    (tmp_path / "checkpoint" / "training.json").write_text('{"heads": ["contrastive", "mlm"]}')
+    model.require_heads("mlm")
+    model.require_heads("itm", "mlm")
+    with pytest.raises(HeadMissingError, match="trained without itm or mmm_text"):
+        model.require_heads("itm", "mmm_text")
 
 
 def test_a_package_without_a_checkpoint_takes_the_one_beside_it_that_it_was_made_of(tmp_path: Path) -> None:

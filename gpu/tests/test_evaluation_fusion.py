@@ -14,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 
 from flava_gpu.evaluation.emoji import Picture
 from flava_gpu.evaluation.encoders import TorchEncoder
-from flava_gpu.evaluation.errors import EvaluationDataError, HeadMissingError
+from flava_gpu.evaluation.errors import DataMissingError, EvaluationDataError, HeadMissingError
 from flava_gpu.evaluation.masked import (
     Guesses,
     constant_floor,
@@ -26,9 +26,10 @@ from flava_gpu.evaluation.masked import (
     guess_words,
     masked_score,
 )
-from flava_gpu.evaluation.masked_suite import find_codebook, masked_patch_scores, patch_heads
+from flava_gpu.evaluation.masked_suite import MaskedPatches, find_codebook, mmm_text_score
 from flava_gpu.evaluation.matching import match, matching_pairs, matching_score
 from flava_gpu.evaluation.model import EvaluatedModel, load_checkpoint
+from flava_gpu.evaluation.sources import Sources
 from tests.tiny import write_codebook
 from tests.tiny_checkpoint import WORDS, write_checkpoint
 
@@ -169,24 +170,30 @@ def test_masked_patches_are_the_codebooks_tokens_and_the_floors_know_places(
     assert constant.hits.mean() == constant_floor("majority", constant, token).value
 
 
-def test_patch_rows_are_those_of_the_heads_that_were_trained(
+def test_masked_scores_are_those_of_the_heads_that_were_trained(
     model: EvaluatedModel, pictures: list[Picture], tmp_path: Path
 ) -> None:
-    codebook = find_codebook(tmp_path / "checkpoint", write_codebook(tmp_path / "codebook"))
     in_all_styles = [*pictures, *(replace(picture, role="train-style") for picture in pictures)]
-    scores = masked_patch_scores(model, in_all_styles, codebook, ["mim", "mmm_image"])
-    assert [score.task for score in scores] == ["MIM", "MMM-image"]
-    assert [floor.name for floor in scores[1].floors] == ["majority", "majority of the place", "without the text"]
-    assert [score.task for score in masked_patch_scores(model, in_all_styles, codebook, ["mim"])] == ["MIM"]
-    with pytest.raises(HeadMissingError, match="without masked patches"):
-        patch_heads(tmp_path / "checkpoint")
+    sources = Sources(tmp_path)
+    sources.__dict__["pictures"] = in_all_styles
+    patches = MaskedPatches(model, sources, write_codebook(tmp_path / "codebook"))
+    assert patches.mim_score().task == "MIM"
     (tmp_path / "checkpoint" / "training.json").write_text('{"heads": ["contrastive", "mmm_image"]}')
-    assert patch_heads(tmp_path / "checkpoint") == ["mmm_image"]
+    score = patches.mmm_image_score()
+    assert [floor.name for floor in score.floors] == ["majority", "majority of the place", "without the text"]
+    with pytest.raises(HeadMissingError, match="trained without mim"):
+        patches.mim_score()
+    with pytest.raises(HeadMissingError, match="trained without mmm_text"):
+        mmm_text_score(model, in_all_styles)
+    with pytest.raises(HeadMissingError, match="trained without itm"):
+        matching_score(model, pictures, "random", "about")
 
 
 def test_a_checkpoint_without_a_codebook_says_so(model: EvaluatedModel, tmp_path: Path) -> None:
     with pytest.raises(HeadMissingError, match="without a codebook"):
         find_codebook(tmp_path / "checkpoint", None)
+    with pytest.raises(DataMissingError, match="--codebook names another"):
+        find_codebook(tmp_path / "checkpoint", tmp_path / "nowhere")
 
 
 def test_places_of_one_item_are_not_independent() -> None:

@@ -183,7 +183,8 @@ def zero_shot(is_shuffled: bool) -> ZeroShotTask:
     images = [Path(f"{target}-{index}.png") for index, target in enumerate(targets)]
     labels = random.permutation(targets) if is_shuffled else targets
     names = [(name,) for name in CLASS_NAMES]
-    return ZeroShotTask("made up", "", names, lambda: Examples(labels, images=images), ("{}", "a picture of a {}"))
+    training, test = Examples(np.array([0, 0, 2]), images=images[:3]), Examples(labels, images=images)
+    return ZeroShotTask("made up", "", names, lambda: Splits(training, training, test), ("{}", "a picture of a {}"))
 
 
 def test_a_zero_shot_class_is_the_renormalized_mean_of_its_normalized_prompts() -> None:
@@ -199,6 +200,8 @@ def test_zero_shot_finds_a_planted_signal_and_shuffled_labels_stand_at_chance() 
     assert zero_shot_score(model, zero_shot(is_shuffled=False)).got.value == 1
     shuffled = zero_shot_score(model, zero_shot(is_shuffled=True))
     assert shuffled.got.low < 1 / 3 < shuffled.got.high
+    floors = {floor.name: floor.value for floor in shuffled.floors}
+    assert floors["majority"] == (zero_shot(is_shuffled=True).load().test.targets == 0).mean()  # of training items
 
 
 def test_the_table_tells_scores_intervals_and_floors_and_what_was_not_run(tmp_path: Path) -> None:

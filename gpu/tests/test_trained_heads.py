@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from flava_gpu.stages.joint import JointConfig, heads_of
+from flava_gpu.joint_config import JointConfig, heads_of
 from flava_gpu.trained_heads import HEAD_RESTS_ON
 from flava_gpu.training.config import InitConfig, OptimizationConfig, load_config
 from flava_gpu.training.initialization import initialize

@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flava_gpu.evaluation.confusions import draw_confusions
 from flava_gpu.evaluation.emoji import of
 from flava_gpu.evaluation.emoji_retrieval import SPLITS_OF_FLAG, name_task
-from flava_gpu.evaluation.errors import DataMissingError, HeadMissingError
+from flava_gpu.evaluation.emoji_tasks import EMOJI_LABELS
+from flava_gpu.evaluation.errors import (
+    CheckpointMissingError,
+    DataMissingError,
+    EvaluationDataError,
+    HeadMissingError,
+)
 from flava_gpu.evaluation.finetuned import log_metrics
 from flava_gpu.evaluation.keywords import cldr_keywords
-from flava_gpu.evaluation.masked_suite import find_codebook, masked_patch_scores, masked_word_scores, patch_heads
-from flava_gpu.evaluation.matching import matching_score
+from flava_gpu.evaluation.masked_suite import MaskedPatches, mlm_score, mmm_text_score
+from flava_gpu.evaluation.matching import NEGATIVES, Negatives, matching_score
 from flava_gpu.evaluation.model import EvaluatedModel
-from flava_gpu.evaluation.probe import prepare
+from flava_gpu.evaluation.probe import Prepared, prepare
 from flava_gpu.evaluation.report import Report, format_markdown, origin_of, write_report
 from flava_gpu.evaluation.retrieval_suite import (
     format_costs,
@@ -35,10 +41,10 @@ from flava_gpu.evaluation.scores import Score
 from flava_gpu.evaluation.sources import TASKS, Sources, open_model, package_identity
 from flava_gpu.evaluation.suites import finetune_score, keyword_score, probe_scores, retrieval_scores
 from flava_gpu.evaluation.targets import format_targets, target_lines
-from flava_gpu.evaluation.tasks import Task
 from flava_gpu.evaluation.zero_shot import zero_shot_score
 from flava_gpu.evaluation.zero_shot_tasks import zero_shot_digits, zero_shot_emoji
 from flava_gpu.stages.finetune import FinetuneConfig
+from flava_gpu.trained_heads import FUSION_HEADS
 from flava_gpu.training.config import load_config
 
 log = logging.getLogger("flava_gpu.evaluation")
@@ -55,16 +61,23 @@ WITH_TASKS = ("probe", "finetune")
 FINETUNE_CONFIG = Path("gpu/configs/emoji/finetune.yaml")
 
 
+MISSING = (DataMissingError, EvaluationDataError, CheckpointMissingError, HeadMissingError)
+"""What a job may lack while others go on; an engine that fails would fail them all."""
+Job = tuple[str, Callable[[], Sequence[Score]]]
+"""Its name for those who read what was not run, and what it does."""
+
+
 @dataclass
 class Collected:
-    scores: list[Score]
-    skipped: list[str]
+    scores: list[Score] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
-    def add(self, name: str, make: Callable[[], Sequence[Score]]) -> None:
-        """What cannot be run for want of data or a head is told, and the others go on."""
+    def add(self, job: Job) -> None:
+        """What cannot be run for want of data, a checkpoint or a head is told, and the others go on."""
+        name, make = job
         try:
             self.scores.extend(make())
-        except (DataMissingError, HeadMissingError) as error:
+        except MISSING as error:
             log.warning("%s: not run: %s", name, error)
             self.skipped.append(f"{name}: {error}")
 
@@ -96,27 +109,19 @@ def retrieval(arguments: argparse.Namespace) -> int:
 
 
 def table(arguments: argparse.Namespace) -> int:
+    """The report is written anew after each job, so that one that fails in its fourth hour loses no more than itself."""
     sources = _sources(arguments)
     model = open_model(arguments.engine, arguments.model, arguments.checkpoint)
-    collected = Collected([], [])
-    wanted = [name for name in SUITES if name != "table"] if arguments.suite == "table" else [arguments.suite]
-    if arguments.suite == "table":
-        collected.add("retrieval", lambda: retrieval_scores(model, sources.pictures))
-        collected.add("keywords", lambda: [keyword_score(model, sources.pictures, cldr_keywords(sources.cache))])
-    if "zero-shot" in wanted:
-        _zero_shot(collected, model, sources)
-    if "probe" in wanted:
-        _probe(collected, model, sources, getattr(arguments, "task", None) or TASKS, arguments.jobs)
-    if "itm" in wanted:
-        _matching(collected, model, sources)
-    if "masked" in wanted:
-        _masked(collected, model, sources, arguments.codebook)
-    if "finetune" in wanted:
-        _finetune(collected, model, sources, arguments)
     origin = origin_of(_command(arguments), package_identity(arguments.model), sources.data_hash)
-    report = Report(f"{arguments.model.name}: {SUITES[arguments.suite]}", collected.scores, collected.skipped, origin)
+    title = f"{arguments.model.name}: {SUITES[arguments.suite]}"
+    collected = Collected()
+    report, paths = Report(title, [], [], origin), []
+    for job in _jobs(arguments, model, sources):
+        collected.add(job)
+        report = Report(title, collected.scores, collected.skipped, origin)
+        paths = write_report(report, arguments.out or sources.work, arguments.suite)
     print(format_markdown(report))
-    for path in write_report(report, arguments.out or sources.work, arguments.suite):
+    for path in paths:
         log.info("wrote %s", path)
     return 0 if collected.scores else 1
 
@@ -124,12 +129,13 @@ def table(arguments: argparse.Namespace) -> int:
 def targets(arguments: argparse.Namespace) -> int:
     sources = _sources(arguments)
     model = open_model(arguments.engine, arguments.model, arguments.checkpoint)
-    collected = Collected([], [])
-    collected.add("retrieval", lambda: retrieval_scores(model, sources.pictures))
-    collected.add("keywords", lambda: [keyword_score(model, sources.pictures, cldr_keywords(sources.cache))])
-    _probe(collected, model, sources, ("emoji group", "emoji subgroup"), arguments.jobs)
-    _matching(collected, model, sources)
-    assert model.checkpoint is not None  # matching has asked it
+    collected = Collected()
+    for job in (
+        *_retrieval(model, sources),
+        *_probe(model, sources, ("emoji group", "emoji subgroup"), arguments.jobs),
+        *_matching(model, sources),
+    ):
+        collected.add(job)
     lines = target_lines(collected.scores, arguments.model, model.checkpoint)
     if arguments.json:
         print(json.dumps([line.to_json() for line in lines], indent=2))
@@ -150,70 +156,89 @@ def confusions(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _zero_shot(collected: Collected, model: EvaluatedModel, sources: Sources) -> None:
-    for label in ("group", "subgroup"):
-        collected.add(
-            f"zero-shot {label}", lambda label=label: [zero_shot_score(model, zero_shot_emoji(label, sources.pictures))]
+def _jobs(arguments: argparse.Namespace, model: EvaluatedModel, sources: Sources) -> Iterator[Job]:
+    """Of one suite, or of all."""
+    is_table, wanted = arguments.suite == "table", arguments.suite
+    tasks = getattr(arguments, "task", None)
+    if is_table:
+        yield from _retrieval(model, sources)
+    if is_table or wanted == "zero-shot":
+        yield from _zero_shot(model, sources)
+    if is_table or wanted == "probe":
+        yield from _probe(model, sources, tasks or TASKS, arguments.jobs)
+    if is_table or wanted == "itm":
+        yield from _matching(model, sources)
+    if is_table or wanted == "masked":
+        yield from _masked(model, sources, arguments.codebook)
+    if is_table or wanted == "finetune":
+        yield from _finetune(model, sources, load_config(FinetuneConfig, arguments.finetune), tasks)
+
+
+def _retrieval(model: EvaluatedModel, sources: Sources) -> Iterator[Job]:
+    yield "retrieval", lambda: retrieval_scores(model, sources.pictures)
+    yield "keywords", lambda: [keyword_score(model, sources.pictures, cldr_keywords(sources.cache))]
+
+
+def _zero_shot(model: EvaluatedModel, sources: Sources) -> Iterator[Job]:
+    for label in EMOJI_LABELS:
+        yield (
+            f"zero-shot {label}",
+            lambda label=label: [zero_shot_score(model, zero_shot_emoji(label, sources.pictures))],
         )
     for name in ("digits 8x8", "MNIST"):
-        collected.add(
-            f"zero-shot {name}", lambda name=name: [zero_shot_score(model, zero_shot_digits(sources.task(name)))]
-        )
+        yield f"zero-shot {name}", lambda name=name: [zero_shot_score(model, zero_shot_digits(sources.task(name)))]
 
 
-def _probe(
-    collected: Collected, model: EvaluatedModel, sources: Sources, names: Sequence[str], jobs: int | None
-) -> None:
-    prepared = []
+def _probe(model: EvaluatedModel, sources: Sources, names: Sequence[str], jobs: int | None) -> Iterator[Job]:
+    """Each task's features, then all fits beside each other."""
+    prepared: list[Prepared] = []
+
+    def represent(name: str) -> list[Score]:
+        task = sources.task(name)
+        if task.representation == "multimodal_cls":
+            model.require_heads(*FUSION_HEADS)
+        prepared.append(prepare(model, task))
+        return []
+
+    def fit() -> list[Score]:
+        done = probe_scores(prepared, model.encoder.name, jobs) if prepared else ()
+        return sorted(done, key=lambda score: list(names).index(score.task))
+
     for name in names:
-
-        def make(name: str = name) -> list[Score]:
-            task = sources.task(name)
-            if task.representation == "multimodal_cls":
-                model.require("flava.multimodal_model.")
-            prepared.append(prepare(model, task))
-            return []
-
-        collected.add(f"probe {name}", make)
-    if prepared:
-        done = list(probe_scores(prepared, model.encoder.name, jobs))
-        collected.scores.extend(sorted(done, key=lambda score: list(names).index(score.task)))
+        yield f"probe {name}", lambda name=name: represent(name)
+    yield "probes", fit
 
 
-def _matching(collected: Collected, model: EvaluatedModel, sources: Sources) -> None:
-    shown = of(sources.pictures, "test-style", "train")
-    for negatives in ("random", "same subgroup"):
+def _matching(model: EvaluatedModel, sources: Sources) -> Iterator[Job]:
+    def match(negatives: Negatives) -> list[Score]:
         about = f"a picture in a held-out style with its own or another name ({negatives})"
-        collected.add(f"ITM, {negatives}", lambda n=negatives, about=about: [matching_score(model, shown, n, about)])
+        return [matching_score(model, of(sources.pictures, "test-style", "train"), negatives, about)]
+
+    for negatives in NEGATIVES:
+        yield f"ITM, {negatives}", lambda negatives=negatives: match(negatives)
 
 
-def _masked(collected: Collected, model: EvaluatedModel, sources: Sources, codebook: Path | None) -> None:
-    collected.add("masked words", lambda: masked_word_scores(model, sources.data, sources.pictures))
-
-    def patches() -> list[Score]:
-        if model.checkpoint is None:
-            raise HeadMissingError("masked patches need the checkpoint")
-        heads = patch_heads(model.checkpoint)
-        return masked_patch_scores(model, sources.pictures, find_codebook(model.checkpoint, codebook), heads)
-
-    collected.add("masked patches", patches)
+def _masked(model: EvaluatedModel, sources: Sources, codebook: Path | None) -> Iterator[Job]:
+    yield "MLM", lambda: [mlm_score(model, sources.data)]
+    yield "MMM-text", lambda: [mmm_text_score(model, sources.pictures)]
+    patches = MaskedPatches(model, sources, codebook)
+    yield "MIM", lambda: [patches.mim_score()]
+    yield "MMM-image", lambda: [patches.mmm_image_score()]
 
 
-def _finetune(collected: Collected, model: EvaluatedModel, sources: Sources, arguments: argparse.Namespace) -> None:
-    config = load_config(FinetuneConfig, arguments.finetune)
-    names = getattr(arguments, "task", None) or config.tasks
-
-    def make(name: str) -> list[Score]:
-        task: Task = sources.task(name)
-        model.require("flava.text_model.", "flava.image_model.")
-        assert model.checkpoint is not None
+def _finetune(
+    model: EvaluatedModel, sources: Sources, config: FinetuneConfig, names: Sequence[str] | None
+) -> Iterator[Job]:
+    def tune(name: str) -> list[Score]:
+        task, checkpoint = sources.task(name), model.folder
         log.info("fine-tuning for %s", name)
         work = sources.work / "finetune" / name.replace(" ", "-")
-        tell = log_metrics(log.info)
-        return [finetune_score(model.checkpoint, task, config.hyperparameters_of(name), config.seed, work, tell)]
+        return [
+            finetune_score(checkpoint, task, config.hyperparameters_of(name), config.seed, work, log_metrics(log.info))
+        ]
 
-    for name in names:
-        collected.add(f"fine-tuned {name}", lambda name=name: make(name))
+    for name in names or config.tasks:
+        yield f"fine-tuned {name}", lambda name=name: tune(name)
 
 
 def _sources(arguments: argparse.Namespace) -> Sources:

@@ -11,6 +11,7 @@ from flava_gpu.evaluation.emoji import Picture, of
 from flava_gpu.evaluation.tasks import Examples, Splits, Task
 
 Label = Literal["group", "subgroup"]
+EMOJI_LABELS: tuple[Label, ...] = ("group", "subgroup")
 
 
 def emoji_task(label: Label, pictures: Sequence[Picture]) -> Task:

@@ -32,6 +32,6 @@ class EngineFailedError(EvaluationError):
 
 
 class HeadMissingError(EvaluationError):
-    """The checkpoint lacks the part that a suite asks."""
+    """The head that a suite asks was not trained."""
 
     code = "head_missing"

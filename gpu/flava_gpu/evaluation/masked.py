@@ -19,11 +19,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import FlavaImageCodebook
+from transformers import FlavaForPreTraining, FlavaImageCodebook
 
 from flava_gpu.batching import IGNORE_INDEX, SpecialIds, TextBatch, encode_texts, mask_tokens
 from flava_gpu.block_masking import BlockMasking
+from flava_gpu.codebook.pixels import pixels_of
 from flava_gpu.codebook.tokens import PIXELS_PER_TOKEN, tokenize
 from flava_gpu.evaluation.confidence import of_share
 from flava_gpu.evaluation.emoji import Picture
@@ -32,7 +34,7 @@ from flava_gpu.evaluation.model import EvaluatedModel
 from flava_gpu.evaluation.progress import bar
 from flava_gpu.evaluation.scores import Floor, Score
 from flava_gpu.objectives import fused_states, image_states, patch_labels, text_states
-from flava_gpu.preprocess import flatten_on_white, to_pixel_values
+from flava_gpu.preprocess import to_pixel_values
 
 Item = TypeVar("Item")
 BATCH = 64
@@ -68,10 +70,10 @@ class Guesses:
 @torch.no_grad()
 def guess_words(model: EvaluatedModel, texts: Sequence[str]) -> Guesses:
     """MLM: 15 % of the words of each text are [MASK]."""
-    model.require("mlm_head.")
+    model.require_heads("mlm")
     flava, parts = model.flava, []
     for start, batch in _batches(texts, "masked words"):
-        masked, labels, text = _mask_words(model, batch, WORD_SHARE, start)
+        masked, labels, text = _mask_words(model.tokenizer, batch, model.max_text_length, WORD_SHARE, start)
         states = flava.flava.text_model.layernorm(text_states(flava, masked, text.attention_mask))
         parts.append(_guesses(flava.mlm_head, states, labels, start))
     return Guesses.joined(parts)
@@ -80,22 +82,36 @@ def guess_words(model: EvaluatedModel, texts: Sequence[str]) -> Guesses:
 @torch.no_grad()
 def guess_caption_words(model: EvaluatedModel, pictures: Sequence[Picture], *, is_blind: bool) -> Guesses:
     """MMM-text: one word piece of each picture's name is [MASK]; `is_blind` puts a white picture in the picture's place."""
-    model.require("mmm_text_head.", "flava.multimodal_model.")
+    model.require_heads("mmm_text")
     flava, parts = model.flava, []
     for start, batch in _batches(pictures, "masked words of captions"):
-        masked, labels, text = _mask_words(model, [picture.name for picture in batch], ONE_WORD, start)
         shown = [WHITE if is_blind else Image.open(picture.path) for picture in batch]
         image = image_states(flava, to_pixel_values(shown, model.image_size))
-        words = text_states(flava, masked, text.attention_mask)
-        states = fused_states(flava, image, words, text.attention_mask)[:, -words.shape[1] :]
-        parts.append(_guesses(flava.mmm_text_head, states, labels, start))
+        names = [picture.name for picture in batch]
+        parts.append(guess_words_of_captions(flava, model.tokenizer, image, names, model.max_text_length, start))
     return Guesses.joined(parts)
+
+
+def guess_words_of_captions(
+    flava: FlavaForPreTraining,
+    tokenizer: Tokenizer,
+    image: Tensor,
+    captions: Sequence[str],
+    max_length: int,
+    start: int,
+) -> Guesses:
+    """Of a batch, one word piece of each caption beside `image` [batch, 1 + patches, hidden_size]; `start` numbers the first."""
+    masked, labels, text = _mask_words(tokenizer, captions, max_length, ONE_WORD, start)
+    attention_mask = text.attention_mask.to(flava.device)
+    words = text_states(flava, masked.to(flava.device), attention_mask)
+    states = fused_states(flava, image, words, attention_mask)[:, -words.shape[1] :]
+    return _guesses(flava.mmm_text_head, states, labels, start)
 
 
 @torch.no_grad()
 def guess_patches(model: EvaluatedModel, pictures: Sequence[Picture], codebook: FlavaImageCodebook) -> Guesses:
     """MIM: blocks of patches are masked, their visual tokens asked."""
-    model.require("mim_head.")
+    model.require_heads("mim")
     flava, parts = model.flava, []
     for start, batch in _batches(pictures, "masked patches"):
         pixel_values, mask, labels = _mask_patches(model, batch, codebook, start)
@@ -109,7 +125,7 @@ def guess_patches_of_pairs(
     model: EvaluatedModel, pictures: Sequence[Picture], codebook: FlavaImageCodebook, *, is_blind: bool
 ) -> Guesses:
     """MMM-image: the same patches with the picture's name in view; `is_blind` puts a text of no words in its place."""
-    model.require("mmm_image_head.", "flava.multimodal_model.")
+    model.require_heads("mmm_image")
     flava, parts = model.flava, []
     for start, batch in _batches(pictures, "masked patches of pairs"):
         pixel_values, mask, labels = _mask_patches(model, batch, codebook, start)
@@ -136,7 +152,7 @@ def frequent_tokens(codebook: FlavaImageCodebook, pictures: Sequence[Picture], s
     """The most frequent visual token of training pictures, and that of each place [side * side]."""
     counts = np.zeros((side * side, codebook.config.vocab_size), np.int64)
     for _, batch in _batches(pictures, "visual tokens"):
-        tokens = tokenize(codebook, _codebook_pixels(batch, side)).flatten(1).numpy()
+        tokens = _visual_tokens(codebook, batch, side).flatten(1).numpy()
         np.add.at(counts, (np.broadcast_to(np.arange(side * side), tokens.shape), tokens), 1)
     return int(counts.sum(axis=0).argmax()), counts.argmax(axis=1)
 
@@ -159,13 +175,13 @@ def constant_floor(name: str, guesses: Guesses, token: int) -> Floor:
 
 
 def _mask_words(
-    model: EvaluatedModel, texts: Sequence[str], share: float, start: int
+    tokenizer: Tokenizer, texts: Sequence[str], max_length: int, share: float, start: int
 ) -> tuple[Tensor, Tensor, TextBatch]:
     """Ids with [MASK] at every chosen place, labels and the whole text; what is chosen depends on the first item's number."""
-    text = encode_texts(model.tokenizer, list(texts), model.max_text_length)
-    special = SpecialIds.of(model.tokenizer)
+    text = encode_texts(tokenizer, list(texts), max_length)
+    special = SpecialIds.of(tokenizer)
     generator = torch.Generator().manual_seed(SEED + start)
-    _, labels = mask_tokens(text, share, model.tokenizer.get_vocab_size(), generator, special)
+    _, labels = mask_tokens(text, share, tokenizer.get_vocab_size(), generator, special)
     return torch.where(labels == IGNORE_INDEX, text.input_ids, special.mask), labels, text
 
 
@@ -176,20 +192,18 @@ def _mask_patches(
     side = model.patches_per_side
     pixel_values = to_pixel_values([Image.open(picture.path) for picture in pictures], model.image_size)
     mask = BlockMasking.for_grid(side).draw(len(pictures), random.Random(SEED + start))
-    return pixel_values, mask, patch_labels(mask, tokenize(codebook, _codebook_pixels(pictures, side)))
+    return pixel_values, mask, patch_labels(mask, _visual_tokens(codebook, pictures, side))
 
 
-def _codebook_pixels(pictures: Sequence[Picture], side: int) -> Tensor:
-    """f32 [pictures, 3, 8 side, 8 side] in [0, 1], as FlavaImageProcessor's codebook branch: LANCZOS, on white."""
-    size = (PIXELS_PER_TOKEN * side, PIXELS_PER_TOKEN * side)
-    resized = [flatten_on_white(Image.open(p.path)).resize(size, Image.Resampling.LANCZOS) for p in pictures]
-    return torch.from_numpy(np.stack([np.asarray(image) for image in resized])).permute(0, 3, 1, 2).float() / 255
+def _visual_tokens(codebook: FlavaImageCodebook, pictures: Sequence[Picture], side: int) -> Tensor:
+    """int64 [pictures, side, side]."""
+    return tokenize(codebook, pixels_of([Image.open(picture.path) for picture in pictures], PIXELS_PER_TOKEN * side))
 
 
 def _guesses(head: torch.nn.Module, states: Tensor, labels: Tensor, start: int) -> Guesses:
     """`states` [batch, places, hidden_size], `labels` [batch, places]."""
     rows, places = (labels != IGNORE_INDEX).nonzero(as_tuple=True)
-    predicted = head(states[rows, places]).argmax(dim=1)
+    predicted = head(states[rows, places]).argmax(dim=1).cpu()
     return Guesses(labels[rows, places].numpy(), predicted.numpy(), rows.numpy() + start, places.numpy())
 
 

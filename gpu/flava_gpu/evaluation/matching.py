@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from flava_gpu.evaluation.scores import Floor, Outcome, Score
 from flava_gpu.evaluation.tasks import Examples
 
 Negatives = Literal["random", "same subgroup"]
+NEGATIVES: tuple[Negatives, ...] = ("random", "same subgroup")
 MATCH_CLASS = 1  # 0 is a mismatch
 SEED = 0
 
@@ -37,21 +38,11 @@ class Matched:
 
 def matching_pairs(pictures: Sequence[Picture], negatives: Negatives) -> Examples:
     """Each picture with its own name (1), then all of them with another's (0); those without another are left out."""
-    rng = random.Random(SEED)
     names = {picture.concept: picture.name for picture in pictures}
-    mates: dict[str, list[str]] = defaultdict(list)
-    for concept, subgroup in {picture.concept: picture.subgroup for picture in pictures}.items():
-        mates["" if negatives == "random" else subgroup].append(concept)
-    shown, others = [], []
-    for picture in pictures:
-        candidates = mates["" if negatives == "random" else picture.subgroup]
-        if len(candidates) < 2:
-            continue
-        other = picture.concept
-        while other == picture.concept:
-            other = rng.choice(candidates)
-        shown.append(picture)
-        others.append(names[other])
+    kinds = {picture.concept: "" if negatives == "random" else picture.subgroup for picture in pictures}
+    drawn = draw_others([picture.concept for picture in pictures], kinds)
+    shown = [picture for picture, other in zip(pictures, drawn, strict=True) if other is not None]
+    others = [names[other] for other in drawn if other is not None]
     if not shown:
         raise EvaluationDataError(f"no picture has another name to be asked with ({negatives})")
     return Examples(
@@ -62,8 +53,23 @@ def matching_pairs(pictures: Sequence[Picture], negatives: Negatives) -> Example
     )
 
 
+def draw_others(concepts: Sequence[str], kinds: Mapping[str, str]) -> list[str | None]:
+    """For each of `concepts`, another of its kind; None where it is alone. `kinds` of every concept to draw from."""
+    rng = random.Random(SEED)
+    mates: dict[str, list[str]] = defaultdict(list)
+    for concept, kind in kinds.items():
+        mates[kind].append(concept)
+    others: list[str | None] = []
+    for concept in concepts:
+        other = None if len(mates[kinds[concept]]) < 2 else concept
+        while other == concept:
+            other = rng.choice(mates[kinds[concept]])
+        others.append(other)
+    return others
+
+
 def match(model: EvaluatedModel, examples: Examples) -> Matched:
-    model.require("itm_head.", "flava.multimodal_model.")
+    model.require_heads("itm")
     assert examples.images is not None
     assert examples.texts is not None
     with torch.no_grad():

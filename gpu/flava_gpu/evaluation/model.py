@@ -23,6 +23,7 @@ from flava_gpu.evaluation.errors import CheckpointMissingError, HeadMissingError
 from flava_gpu.evaluation.progress import bar
 from flava_gpu.evaluation.tasks import Examples, Representation
 from flava_gpu.objectives import fused_states
+from flava_gpu.trained_heads import trained_heads
 
 PAIRS_PER_ROUND = 2048
 """Pairs whose states are in memory together: 65 tokens of 192 numbers are 50 KB a picture."""
@@ -38,7 +39,7 @@ def load_checkpoint(folder: Path) -> tuple[FlavaForPreTraining, Tokenizer]:
 
 
 def tensor_names(folder: Path) -> set[str]:
-    """Names in the files of a checkpoint: what it lacks is random once it is loaded."""
+    """Names in the files of a checkpoint."""
     names: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -56,11 +57,11 @@ class EvaluatedModel:
 
     @cached_property
     def flava(self) -> FlavaForPreTraining:
-        return load_checkpoint(self._folder())[0]
+        return load_checkpoint(self.folder)[0]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return load_checkpoint(self._folder())[1]
+        return load_checkpoint(self.folder)[1]
 
     @property
     def max_text_length(self) -> int:
@@ -74,12 +75,21 @@ class EvaluatedModel:
     def patches_per_side(self) -> int:
         return image_geometry(self.flava)[1]
 
-    def require(self, *parts: str) -> None:
-        """Raises HeadMissingError when the checkpoint's files hold nothing of a part, as `itm_head.`."""
-        names = tensor_names(self._folder())
-        for part in parts:
-            if not any(name.startswith(part) for name in names):
-                raise HeadMissingError(f"{self._folder()} has no {part.rstrip('.')}")
+    @property
+    def folder(self) -> Path:
+        """Of the checkpoint; raises CheckpointMissingError where there is none."""
+        if self.checkpoint is None:
+            raise CheckpointMissingError(
+                "this needs the checkpoint that the package was made of: --checkpoint names one"
+            )
+        if not self.checkpoint.is_dir():
+            raise CheckpointMissingError(f"{self.checkpoint} is missing: run `npm run train` first")
+        return self.checkpoint
+
+    def require_heads(self, *heads: str) -> None:
+        """Raises HeadMissingError unless one of `heads` was trained: every checkpoint of ours holds all, some of them noise."""
+        if not set(heads).intersection(trained_heads(self.folder)):
+            raise HeadMissingError(f"{self.folder} was trained without {' or '.join(heads)}")
 
     def texts(self, texts: Sequence[str], output: Output) -> NDArray[np.float32]:
         """f32 [texts, width]; `projected` ones have length 1."""
@@ -139,10 +149,3 @@ class EvaluatedModel:
             values = unit(values) if output == "projected" else values
             known.update(zip(map(str, missing), values, strict=True))
         return np.stack([known[str(item)] for item in items])
-
-    def _folder(self) -> Path:
-        if self.checkpoint is None:
-            raise CheckpointMissingError(
-                "this needs the checkpoint that the package was made of: --checkpoint names one"
-            )
-        return self.checkpoint

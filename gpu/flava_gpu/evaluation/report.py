@@ -33,7 +33,7 @@ class Report:
     """Command, date, CPU, model and data."""
 
 
-def origin_of(command: str, model: dict[str, Any], data: str) -> dict[str, Any]:
+def origin_of(command: str, model: dict[str, Any], data: str | None) -> dict[str, Any]:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return {"command": command, "date": date, "cpu": cpu_name(), "model": model, "data": data}
 

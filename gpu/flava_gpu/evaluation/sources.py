@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,8 +61,10 @@ class Sources:
         return read_pictures(self.data)
 
     @property
-    def data_hash(self) -> str:
-        return json.loads((self.data / "manifest.json").read_text(encoding="utf-8"))["hash"]
+    def data_hash(self) -> str | None:
+        """Of the emoji set; None where it has not been made, which not every suite needs."""
+        path = self.data / "manifest.json"
+        return json.loads(path.read_text(encoding="utf-8"))["hash"] if path.is_file() else None
 
     def task(self, name: str) -> Task:
         """Raises DataMissingError where its data has not been made."""
@@ -124,7 +126,3 @@ def package_identity(package: Path) -> dict[str, Any]:
         return {}
     own = json.loads(path.read_text(encoding="utf-8")).get("flava_edge", {})
     return {key: own[key] for key in ("space", "weights", "checkpoint") if key in own}
-
-
-def chosen_tasks(names: Sequence[str] | None) -> list[str]:
-    return list(TASKS) if names is None else list(names)

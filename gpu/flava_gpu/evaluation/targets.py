@@ -74,8 +74,8 @@ class Line:
         }
 
 
-def target_lines(scores: Sequence[Score], package: Path, checkpoint: Path) -> list[Line]:
-    """In the order of the project's table; a score that is not there leaves its line out."""
+def target_lines(scores: Sequence[Score], package: Path, checkpoint: Path | None) -> list[Line]:
+    """In the order of the project's table; a score or a checkpoint that is not there leaves its line out."""
     known = {(score.task, score.suite, score.metric): score for score in scores}
     lines = []
     for target in TARGETS:
@@ -87,12 +87,13 @@ def target_lines(scores: Sequence[Score], package: Path, checkpoint: Path) -> li
         floors = {floor.name: round(100 * floor.value, 2) for floor in score.floors}
         verdict = judge(got, target.must, target.aim)
         lines.append(Line(target.title, "%", target.must, target.aim, got, interval, score.n, floors, verdict))
-    sizes = (
-        ("edge package", *PACKAGE_MIB, tensors_mib(package)),
-        ("checkpoint", CHECKPOINT_MIB, None, tensors_mib(checkpoint)),
-    )
-    for title, must, aim, size in sizes:
-        got = round(size, 2)
+    for title, must, aim, folder in (
+        ("edge package", *PACKAGE_MIB, package),
+        ("checkpoint", CHECKPOINT_MIB, None, checkpoint),
+    ):
+        if folder is None:
+            continue
+        got = round(tensors_mib(folder), 2)
         verdict = judge(-got, -must, None if aim is None else -aim)
         lines.append(Line(title, "MiB", must, aim, got, None, None, {}, verdict))
     return lines

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flava_gpu.evaluation.encoders import unit
+from flava_gpu.evaluation.floors import majority
+from flava_gpu.evaluation.metrics import accuracy
 from flava_gpu.evaluation.model import EvaluatedModel
 from flava_gpu.evaluation.scores import Floor, Outcome, Score
-from flava_gpu.evaluation.tasks import Examples
+from flava_gpu.evaluation.tasks import Examples, Splits
 from flava_gpu.pair_sampling import TEMPLATES
 
 PLAIN = "{}"
@@ -28,7 +30,8 @@ class ZeroShotTask:
     about: str
     names: Sequence[Sequence[str]]
     """Of each class, one or more; all count alike."""
-    load: Callable[[], Examples]
+    load: Callable[[], Splits]
+    """Training items count for the floor alone."""
     templates: Sequence[str] = (PLAIN, *TEMPLATES)
 
 
@@ -51,17 +54,17 @@ def classify(model: EvaluatedModel, task: ZeroShotTask, examples: Examples) -> O
 
 
 def zero_shot_score(model: EvaluatedModel, task: ZeroShotTask) -> Score:
-    examples = task.load()
-    outcome = classify(model, task, examples)
-    majority = np.bincount(examples.targets).max() / len(examples)
+    splits = task.load()
+    outcome = classify(model, task, splits.test)
+    most_frequent = accuracy(splits.test.targets, majority(splits))
     return Score(
         task=task.name,
         about=task.about,
         suite="zero-shot",
         metric="accuracy",
-        n=len(examples),
+        n=len(splits.test),
         got=outcome.accuracy,
-        floors=(Floor("chance", 1 / len(task.names)), Floor("majority", float(majority))),
+        floors=(Floor("chance", 1 / len(task.names)), Floor("majority", most_frequent)),
         classes=len(task.names),
         engine=model.encoder.name,
         mean_per_class=outcome.mean_per_class,

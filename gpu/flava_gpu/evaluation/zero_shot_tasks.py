@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flava_gpu.evaluation.emoji import Picture
 from flava_gpu.evaluation.emoji_tasks import Label, emoji_task
-from flava_gpu.evaluation.tasks import Examples, Task
+from flava_gpu.evaluation.tasks import Splits, Task
 from flava_gpu.evaluation.zero_shot import ZeroShotTask
 
 GROUP_NAMES = {
@@ -28,14 +28,14 @@ def zero_shot_emoji(label: Label, pictures: Sequence[Picture]) -> ZeroShotTask:
     """Subgroups are called as Unicode calls them, without the hyphens."""
     task = emoji_task(label, pictures)
     names = [GROUP_NAMES.get(name, (name.replace("-", " "),)) for name in task.labels]
-    return ZeroShotTask(task.name, f"{task.about}, from its name alone", names, lambda: test_of(task))
+    return ZeroShotTask(task.name, f"{task.about}, from its name alone", names, lambda: only_splits(task))
 
 
 def zero_shot_digits(task: Task) -> ZeroShotTask:
     names = [(f"the digit {word}", f"the number {digit}") for digit, word in enumerate(DIGIT_NAMES)]
-    return ZeroShotTask(task.name, f"{task.about}, from their names alone", names, lambda: test_of(task))
+    return ZeroShotTask(task.name, f"{task.about}, from their names alone", names, lambda: only_splits(task))
 
 
-def test_of(task: Task) -> Examples:
+def only_splits(task: Task) -> Splits:
     (splits,) = task.checked_splits()
-    return splits.test
+    return splits
