@@ -169,7 +169,8 @@ def test_half_a_surrogate_pair_is_dropped_from_a_text_as_at_the_edge(runtime: Fl
     assert read("dog 😀") == read("dog " + json.loads('"\\ud83d\\ude00"'))
 
 
-def test_heads_that_were_not_trained_are_refused_by_name(runtime: FlavaRuntime) -> None:
+def test_heads_that_were_not_trained_are_refused_by_name() -> None:
+    runtime = load_runtime(CHECKPOINT, ("contrastive", "itm", "mmm_text", "mlm"), "cpu")
     patches = {"text": "a cat", "image": encoded(picture(0)), "masked_patches": [1]}
     alone = {"text": None, "image": encoded(picture(0)), "masked_patches": [1]}
     words = {"text": "a [MASK]", "image": None, "masked_patches": []}
