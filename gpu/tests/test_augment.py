@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from flava_gpu.augment import augment
-from flava_gpu.stages.joint import JointConfig
+from flava_gpu.joint_config import JointConfig
 from flava_gpu.training.config import load_config
 from tests.tiny import CONFIGS
 

@@ -130,7 +130,7 @@ function recordLines({ stages, heads, data_manifest: data }: TrainingRecord): st
     ...rows,
     '',
     `${minutes(total)} minutes in all. Heads that were trained: ${heads.join(', ')}. Data manifest \`${data}\`.`,
-    'Configuration, versions and curves lie beside the checkpoint.',
+    'Configuration and versions lie beside the checkpoint, in training.json.',
   ]
 }
 
