@@ -18,10 +18,10 @@ from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 from flava_gpu.codebook.folder import load_codebook
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_batches import JointBatches
+from flava_gpu.joint_config import JointConfig
 from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.pair_sampling import PairSampler
 from flava_gpu.pairs import caption_texts, held_out_names, load_glosses, load_training_pairs
-from flava_gpu.joint_config import JointConfig
 
 GPU = Path(__file__).parents[1]
 CONFIGS = GPU / "configs" / "emoji"
