@@ -19,7 +19,7 @@ from flava_gpu.package_layout import (
     file_layout,
 )
 from flava_gpu.schemes import LinearScheme, linear_bytes
-from flava_gpu.variants import ALLOCATED, RECIPES, EncoderRecipe, packable_choices, packable_embedding
+from flava_gpu.variants import ALLOCATED, BUDGETED, RECIPES, EncoderRecipe, packable_choices, packable_embedding
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def choose_schemes(
     for encoder in ENCODERS:
         encoder_recipe = recipe.encoder(encoder)
         if encoder in budget_bytes:
-            encoder_recipe = EncoderRecipe(ALLOCATED, bits=0)
+            encoder_recipe = EncoderRecipe(BUDGETED[encoder], bits=0)
         specs = encoder_linears(reader.config, encoder)
         choices = {spec.name: packable_choices(spec, encoder_recipe.choices) for spec in specs}
         first: dict[str, LinearScheme] = {name: schemes[0] for name, schemes in choices.items()}

@@ -31,6 +31,8 @@ class Recipe:
 
 
 ALLOCATED: tuple[LinearScheme, ...] = ("w4g64", "w4g32", "w5g64", "w6g64", "w7")
+BUDGETED: dict[Encoder, tuple[LinearScheme, ...]] = {"text": ALLOCATED, "image": (*ALLOCATED, "w8")}
+"""What a given budget may buy. A picture encoder has 7 bits in the default variant already, so only 8 are more."""
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(EncoderRecipe(("w6g64",)), EncoderRecipe(("w7",)), "e8"),
     "small": Recipe(EncoderRecipe(ALLOCATED, 4.5), EncoderRecipe(ALLOCATED, 4.5), "e6"),
