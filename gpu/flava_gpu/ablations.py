@@ -25,8 +25,8 @@ import matplotlib.pyplot as plt  # the backend must be chosen first
 import yaml
 
 from flava_gpu.evaluation.confidence import wilson
+from flava_gpu.evaluation.emoji import of, read_pictures
 from flava_gpu.joint_config import JointConfig
-from flava_gpu.pairs import load_pairs
 from flava_gpu.stages.codebook import CodebookStageConfig
 from flava_gpu.stages.image import ImageConfig
 from flava_gpu.stages.text import TextConfig
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
                 log.info("row %d of %d: %s, seed %d", number, len(chosen), row.title, seed)
                 train(row, seed)
     data = load_config(JointConfig, CONFIGS / f"{ROWS[0].config}.yaml").data
-    pictures = len(load_pairs(data, "dev-style", "train").images)
+    pictures = len(of(read_pictures(data), "dev-style", "train"))
     results = [result for row in ROWS if (result := read_result(row, pictures)) is not None]
     DOCS.mkdir(parents=True, exist_ok=True)
     table = format_table(results)

@@ -15,9 +15,8 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import FlavaForPreTraining
 
+from flava_gpu.trained_heads import RECORD_FILE
 from flava_gpu.training.checkpoints import flush
-
-RECORD_FILE = "training.json"
 
 
 def versions() -> dict[str, str]:

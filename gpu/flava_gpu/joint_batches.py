@@ -129,9 +129,9 @@ class JointBatches:
     texts: LengthBuckets
     codebook: FlavaImageCodebook | None
     ranks: Ranks
-    fuses: bool = True
+    fuses: bool
     """Whether pairs are ever masked and matched for the multimodal encoder."""
-    streamed: StreamedPairs | None = None
+    streamed: StreamedPairs | None
     """Where pairs come from instead of the sampler."""
 
     def dataset_of(self, update: int) -> DatasetName:
@@ -218,9 +218,8 @@ class JointBatches:
             return ImagesBatch(normalize(pixels), None, None)
         masking = BlockMasking.for_grid(self.model.patches_per_side)
         masked = masking.draw(len(pixels), self._rng(update, f"mask {stream}", part, self.ranks.rank))
-        side = (
-            PIXELS_PER_TOKEN * self.model.patches_per_side
-        )  # of codebook pixels: one token a patch, whatever its size
+        # One token a patch, whatever its size.
+        side = PIXELS_PER_TOKEN * self.model.patches_per_side
         codebook_pixels = pixels if pixels.shape[-1] == side else F.interpolate(pixels, (side, side), mode="area")
         return ImagesBatch(normalize(pixels), masked, tokenize(self.codebook, codebook_pixels))
 

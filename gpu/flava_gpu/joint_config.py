@@ -1,18 +1,21 @@
-"""The joint stage's configuration, and what of it must fit together before a run begins."""
+"""The joint stage's configuration, what of it must fit together before a run begins, and the batches that it describes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from transformers import FlavaImageCodebook
 
+from flava_gpu.codebook.folder import load_fitting_codebook
 from flava_gpu.distributed import Ranks
-from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig
+from flava_gpu.joint_batches import BatchesConfig, DatasetsConfig, JointBatches
 from flava_gpu.joint_objectives import WeightsConfig
+from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.pair_sampling import CaptionsConfig, PairSampler, PicturesConfig
-from flava_gpu.shards.pairs import ShardsConfig
+from flava_gpu.pairs import Pairs
+from flava_gpu.shards.pairs import ShardsConfig, StreamedPairs
 from flava_gpu.training.config import (
     AugmentationConfig,
     ConfigError,
@@ -78,18 +81,43 @@ def check_config(config: JointConfig, ranks: Ranks) -> None:
             raise ConfigError(f"{config.name}: {key}: {value} is no multiple of the {ranks.count} processes")
 
 
-def check_sizes(
-    config: JointConfig, sampler: PairSampler, texts: int, tokenizer: Tokenizer, codebook: FlavaImageCodebook | None
-) -> None:
-    """The same for what only the data, the tokenizer and the codebook tell."""
+def check_sizes(config: JointConfig, sampler: PairSampler, texts: Sequence[str], tokenizer: Tokenizer) -> None:
+    """The same for what only the data and the tokenizer tell."""
     if config.shards is None:
         check_batch_size(config.optimization.batch_size, len(sampler.emoji) + len(sampler.others), "concepts")
     check_batch_size(config.batches.images, len(sampler.pairs.images), "pictures", "batches.images")
-    check_batch_size(config.batches.texts, texts, "texts", "batches.texts")
+    check_batch_size(config.batches.texts, len(texts), "texts", "batches.texts")
     if tokenizer.get_vocab_size() > config.model.vocab_size:
         raise ConfigError(f"model.vocab_size: {config.tokenizer} has {tokenizer.get_vocab_size()} pieces")
-    if codebook is not None and codebook.vocab_size != config.model.image_vocab_size:
-        raise ConfigError(f"model.image_vocab_size: {config.codebook} has {codebook.vocab_size} codes")
+
+
+def make_batches(
+    config: JointConfig, pairs: Pairs, texts: Sequence[str], tokenizer: Tokenizer, ranks: Ranks
+) -> JointBatches:
+    """Of the training pairs and texts of `config.data`, and of its codebook and shards. Raises ConfigError."""
+    sampler = PairSampler(pairs, config.captions, config.pictures)
+    check_sizes(config, sampler, texts, tokenizer)
+    optimization, streamed = config.optimization, None
+    if config.shards is not None:
+        side = config.model.image_size * 9 // 8  # as `npm run data` writes them: some of it falls to the augmentation
+        count = optimization.updates * config.batches.accumulation
+        streamed = StreamedPairs(config.shards, count, optimization.batch_size, side, config.seed, ranks)
+    return JointBatches(
+        seed=config.seed,
+        updates=optimization.updates,
+        batch_size=optimization.batch_size,
+        datasets=config.datasets,
+        sizes=config.batches,
+        model=config.model,
+        augmentation=config.augmentation,
+        tokenizer=tokenizer,
+        sampler=sampler,
+        texts=LengthBuckets(texts, config.batches.texts),
+        codebook=None if config.codebook is None else load_fitting_codebook(config.codebook, config.model),
+        ranks=ranks,
+        fuses=config.weights.fuse,
+        streamed=streamed,
+    )
 
 
 def heads_of(config: JointConfig) -> list[str]:

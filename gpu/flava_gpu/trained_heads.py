@@ -22,7 +22,8 @@ HEAD_TENSORS = {
 CONTRASTIVE_TENSORS = ("image_projection.weight", "text_projection.weight")
 FUSION_HEADS = ("itm", "mmm_text", "mmm_image", "classification", "regression")
 """Each is trained through the multimodal encoder, which without any of them is as it was initialized."""
-HEAD_FILE = "head.json"
+RECORD_FILE, HEAD_FILE = "training.json", "head.json"
+"""How a checkpoint was made, and the head that fine-tuning put on it."""
 ENCODERS = ("flava.text_model.", "flava.image_model.")
 HEAD_RESTS_ON: dict[str, tuple[str, ...]] = {
     "contrastive": (*ENCODERS, "flava.text_projection.", "flava.image_projection.", "flava.logit_scale"),
@@ -49,9 +50,9 @@ def trained_heads(folder: Path) -> tuple[str, ...]:
 
 def declared_heads(folder: Path) -> set[str] | None:
     """What training.json says was trained; None when it says nothing."""
-    if not (folder / "training.json").is_file():
+    if not (folder / RECORD_FILE).is_file():
         return None
-    heads = read_json(folder / "training.json").get("heads")
+    heads = read_json(folder / RECORD_FILE).get("heads")
     return set(heads) if isinstance(heads, list) else None
 
 

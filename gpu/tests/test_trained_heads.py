@@ -15,24 +15,13 @@ from torch import nn
 
 from flava_gpu.joint_config import JointConfig, heads_of
 from flava_gpu.trained_heads import HEAD_RESTS_ON
-from flava_gpu.training.config import InitConfig, OptimizationConfig, load_config
+from flava_gpu.training.config import InitConfig, load_config
 from flava_gpu.training.initialization import initialize
 from flava_gpu.training.record import training_record
-from tests.tiny import joint_config, write_config
+from tests.tiny import PLAN, joint_config, write_config
 
 ALL = list(HEAD_RESTS_ON)
 ENCODERS = ("text_model", "image_model", "text_projection", "image_projection")
-PLAN = OptimizationConfig(
-    updates=1,
-    batch_size=1,
-    learning_rate=0.1,
-    warmup_updates=1,
-    weight_decay=0.0,
-    betas=(0.9, 0.99),
-    gradient_clip=1.0,
-    precision="f32",
-    threads=1,
-)
 
 
 @dataclass(frozen=True)

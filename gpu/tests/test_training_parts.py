@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import FlavaForPreTraining
 
-from flava_gpu.training.config import ConfigError, InitConfig, ModelConfig, OptimizationConfig
+from flava_gpu.training.config import ConfigError, InitConfig, ModelConfig
 from flava_gpu.training.ema import Ema
 from flava_gpu.training.errors import TrainingError
 from flava_gpu.training.initialization import initialize
@@ -21,19 +21,7 @@ from flava_gpu.training.optimizer import (
     learning_rate,
     take_step,
 )
-from tests.tiny import shipped
-
-PLAN = OptimizationConfig(
-    updates=100,
-    batch_size=256,
-    learning_rate=1e-3,
-    warmup_updates=10,
-    weight_decay=0.1,
-    betas=(0.9, 0.99),
-    gradient_clip=1.0,
-    precision="f32",
-    threads=1,
-)
+from tests.tiny import PLAN, shipped
 
 
 class Encoder(nn.Module):
@@ -50,6 +38,14 @@ def test_the_learning_rate_warms_up_linearly_and_ends_near_zero() -> None:
     assert max(rates) == pytest.approx(PLAN.learning_rate)
     assert rates.index(max(rates)) <= PLAN.warmup_updates
     assert rates[-1] < PLAN.learning_rate * 1e-3
+
+
+def test_weight_decay_is_on_matrices_alone() -> None:
+    dense = nn.Linear(2, 2)
+    encoder = nn.ModuleDict({"word_embeddings": nn.Embedding(3, 2), "dense": dense, "norm": nn.LayerNorm(2)})
+    groups = {group["weight_decay"]: group["params"] for group in build_optimizer(encoder, PLAN).param_groups}
+    assert [id(parameter) for parameter in groups[0.1]] == [id(dense.weight)]
+    assert len(groups[0.0]) == 4
 
 
 def test_of_flava_s_parameters_all_matrices_decay_and_no_table_of_embeddings() -> None:

@@ -15,16 +15,25 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 
-from flava_gpu.codebook.folder import load_codebook
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_batches import JointBatches
-from flava_gpu.joint_config import JointConfig
-from flava_gpu.length_buckets import LengthBuckets
-from flava_gpu.pair_sampling import PairSampler
+from flava_gpu.joint_config import JointConfig, make_batches
 from flava_gpu.pairs import caption_texts, held_out_names, load_glosses, load_training_pairs
+from flava_gpu.training.config import OptimizationConfig
 
 GPU = Path(__file__).parents[1]
 CONFIGS = GPU / "configs" / "emoji"
+PLAN = OptimizationConfig(
+    updates=100,
+    batch_size=256,
+    learning_rate=1e-3,
+    warmup_updates=10,
+    weight_decay=0.1,
+    betas=(0.9, 0.99),
+    gradient_clip=1.0,
+    precision="f32",
+    threads=1,
+)
 SHAPES = ["disc", "bar", "square", "cross", "ring", "corner", "stripe", "dot", "grid", "wedge"]
 
 
@@ -146,22 +155,8 @@ def training_texts(data: Path) -> list[str]:
 
 
 def joint_batches(config: JointConfig, tokenizer: Tokenizer, ranks: Ranks | None = None) -> JointBatches:
-    """As the joint stage makes them."""
-    assert config.codebook is not None
-    return JointBatches(
-        seed=config.seed,
-        updates=config.optimization.updates,
-        batch_size=config.optimization.batch_size,
-        datasets=config.datasets,
-        sizes=config.batches,
-        model=config.model,
-        augmentation=config.augmentation,
-        tokenizer=tokenizer,
-        sampler=PairSampler(load_training_pairs(config.data), config.captions, config.pictures),
-        texts=LengthBuckets(training_texts(config.data), config.batches.texts),
-        codebook=load_codebook(config.codebook),
-        ranks=ranks or Ranks(),
-    )
+    pairs, texts = load_training_pairs(config.data), training_texts(config.data)
+    return make_batches(config, pairs, texts, tokenizer, ranks or Ranks())
 
 
 def write_codebook(folder: Path) -> Path:

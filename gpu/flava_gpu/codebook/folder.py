@@ -11,6 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import FlavaConfig, FlavaImageCodebook, FlavaImageCodebookConfig
 
+from flava_gpu.training.config import ConfigError, ModelConfig
+
 WEIGHTS = "model.safetensors"
 PREFIX = "image_codebook."
 """Of the codebook's tensors in a checkpoint of FlavaForPreTraining."""
@@ -46,6 +48,14 @@ def load_codebook(folder: Path) -> FlavaImageCodebook:
         if missing := sorted(told["missing_keys"]):
             raise CodebookError(f"{folder} is no codebook: {len(missing)} tensors are missing, the first {missing[0]}")
     return codebook.eval().requires_grad_(False)
+
+
+def load_fitting_codebook(folder: Path, model: ModelConfig) -> FlavaImageCodebook:
+    """The same; raises ConfigError unless it has as many codes as the model's heads name."""
+    codebook = load_codebook(folder)
+    if codebook.vocab_size != model.image_vocab_size:
+        raise ConfigError(f"model.image_vocab_size: {folder} has {codebook.vocab_size} codes")
+    return codebook
 
 
 def _from_full_checkpoint(folder: Path) -> FlavaImageCodebook:

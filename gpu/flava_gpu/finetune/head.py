@@ -22,8 +22,8 @@ from transformers import FlavaForPreTraining
 from flava_gpu.batching import TextBatch
 from flava_gpu.finetune.rows import Inputs
 from flava_gpu.objectives import fused_states, image_states, text_states
+from flava_gpu.trained_heads import HEAD_FILE
 
-HEAD_FILE = "head.json"
 HEAD_FORMAT = 1
 
 

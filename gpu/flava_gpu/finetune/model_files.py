@@ -15,6 +15,7 @@ from torch import nn
 from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import SpecialIds
+from flava_gpu.trained_heads import RECORD_FILE
 from flava_gpu.training.errors import TrainingError
 from flava_gpu.vocabulary import PAD_ID
 
@@ -26,7 +27,6 @@ TEXT_FILES = (
     "preprocessor_config.json",
 )
 """Of the starting checkpoint; what is there goes along unchanged."""
-RECORD_FILE = "training.json"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from transformers import FlavaForPreTraining, FlavaImageModel
 
 from flava_gpu.augment import augment, normalize
 from flava_gpu.block_masking import BlockMasking
-from flava_gpu.codebook.folder import load_codebook
+from flava_gpu.codebook.folder import load_fitting_codebook
 from flava_gpu.codebook.pixels import codebook_pixels
 from flava_gpu.codebook.token_cache import cached_tokens
 from flava_gpu.codebook.tokens import PIXELS_PER_TOKEN, tokenize
@@ -48,9 +48,7 @@ class MaskedImages:
     ) -> None:
         """`folder` keeps the training pictures' tokens. Raises ConfigError where the configuration's parts do not fit."""
         _check_still(config.augmentation)
-        codebook = load_codebook(config.codebook)
-        if codebook.vocab_size != geometry.image_vocab_size:
-            raise ConfigError(f"model.image_vocab_size: {config.codebook} has {codebook.vocab_size} codes")
+        codebook = load_fitting_codebook(config.codebook, geometry)
         self.config = config
         self.seed = seed
         self.size = geometry.image_size

@@ -36,11 +36,12 @@ from flava_gpu.codebook.tokens import MARGIN, PIXELS_PER_TOKEN, map_pixels
 from flava_gpu.codebook.usage import Usage
 from flava_gpu.pairs import Pairs, data_hash, load_pairs, load_training_pairs
 from flava_gpu.sampling import stream_seed
+from flava_gpu.trained_heads import RECORD_FILE
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import AugmentationConfig, LoggingConfig, OptimizationConfig, check_batch_size
 from flava_gpu.training.identity import run_identity
 from flava_gpu.training.optimizer import autocast, build_optimizer, gradient_scaler, take_step
-from flava_gpu.training.record import RECORD_FILE, training_record
+from flava_gpu.training.record import training_record
 from flava_gpu.training.run import TrainingRun
 
 log = logging.getLogger("flava_gpu.stages.codebook")

@@ -19,14 +19,10 @@ from transformers import FlavaForPreTraining
 
 from flava_gpu.batching import to_device
 from flava_gpu.checkpoint import export_checkpoint
-from flava_gpu.codebook.folder import load_codebook
 from flava_gpu.distributed import join_ranks, leave_ranks, training_device
 from flava_gpu.fusion_metrics import evaluate_fusion
-from flava_gpu.joint_batches import JointBatches
-from flava_gpu.joint_config import JointConfig, check_config, check_sizes, heads_of
+from flava_gpu.joint_config import JointConfig, check_config, heads_of, make_batches
 from flava_gpu.joint_objectives import FlavaObjectives
-from flava_gpu.length_buckets import LengthBuckets
-from flava_gpu.pair_sampling import PairSampler
 from flava_gpu.pairs import (
     Pairs,
     caption_texts,
@@ -37,7 +33,6 @@ from flava_gpu.pairs import (
     load_training_pairs,
 )
 from flava_gpu.retrieval import evaluate_pairs
-from flava_gpu.shards.pairs import StreamedPairs
 from flava_gpu.training.command import stage_run
 from flava_gpu.training.config import OptimizationConfig
 from flava_gpu.training.identity import run_identity
@@ -69,30 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             partial = Path(shutil.copyfile(config.tokenizer, folder / "tokenizer.partial"))
             partial.replace(folder / "tokenizer.json")
         tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
-    codebook = None if config.codebook is None else load_codebook(config.codebook)
-    sampler = PairSampler(pairs, config.captions, config.pictures)
-    check_sizes(config, sampler, len(texts), tokenizer, codebook)
-    streamed = None
-    if config.shards is not None:
-        side = config.model.image_size * 9 // 8  # as `npm run data` writes them: some of it falls to the augmentation
-        count = config.optimization.updates * config.batches.accumulation
-        streamed = StreamedPairs(config.shards, count, config.optimization.batch_size, side, config.seed, ranks)
-    batches = JointBatches(
-        seed=config.seed,
-        updates=config.optimization.updates,
-        batch_size=config.optimization.batch_size,
-        datasets=config.datasets,
-        sizes=config.batches,
-        model=config.model,
-        augmentation=config.augmentation,
-        tokenizer=tokenizer,
-        sampler=sampler,
-        texts=LengthBuckets(texts, config.batches.texts),
-        codebook=codebook,
-        ranks=ranks,
-        fuses=config.weights.fuse,
-        streamed=streamed,
-    )
+    batches = make_batches(config, pairs, texts, tokenizer, ranks)
     log.info("%d pictures of %d concepts, %d texts", len(pairs.images), len(pairs.names), len(texts))
 
     # Model and optimizer
@@ -106,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     scaler = gradient_scaler(config.optimization, device)
     tools = [config.codebook] if config.codebook else []
     identity = run_identity(config, data_hash(config.data), [*(init.source for init in config.init), *tools])
-    identity |= {"shards": streamed and streamed.fingerprint}
+    identity |= {"shards": batches.streamed and batches.streamed.fingerprint}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks, scaler)
 
     # Loop

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flava_gpu.checkpoint import RECORD_FILE, versions
-from flava_gpu.trained_heads import HEAD_RESTS_ON, heads_after
+from flava_gpu.checkpoint import versions
+from flava_gpu.trained_heads import HEAD_RESTS_ON, RECORD_FILE, heads_after
 from flava_gpu.training.config import OptimizationConfig, as_plain
 from flava_gpu.training.initialization import Loaded
 from flava_gpu.training.run import TrainingRun
