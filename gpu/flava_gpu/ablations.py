@@ -152,9 +152,11 @@ def run_folder(row: Row, seed: int) -> Path:
 
 
 def read_result(row: Row, pictures: int) -> Result | None:
-    """None where no seed of the row has been trained. `pictures`: of the dev style."""
+    """None where no seed of the row has been trained. `pictures`: of the dev style. Raises TrainingError for a run of another
+    configuration."""
     folders = sorted((RUNS / "ablations").glob(f"{row.config}-seed*"))
-    records = {int(folder.name.rpartition("seed")[2]): record for folder in folders if (record := read_record(folder))}
+    trained = [folder for folder in folders if is_trained(JointConfig, folder / "config.yaml", folder)]
+    records = {int(folder.name.rpartition("seed")[2]): read_record(folder) for folder in trained}
     if not records:
         return None
     metrics: dict[str, dict[str, float]] = {}

@@ -13,7 +13,7 @@ import tokenizers
 import torch
 import transformers
 from tokenizers import Tokenizer
-from transformers import FlavaForPreTraining
+from transformers import FlavaForPreTraining, FlavaImageCodebook
 
 from flava_gpu.trained_heads import RECORD_FILE
 from flava_gpu.training.checkpoints import flush
@@ -29,17 +29,27 @@ def versions() -> dict[str, str]:
 
 
 def export_checkpoint(
-    folder: Path, model: FlavaForPreTraining, tokenizer: Tokenizer | None, record: dict[str, Any]
+    folder: Path,
+    model: FlavaForPreTraining,
+    tokenizer: Tokenizer | None,
+    record: dict[str, Any],
+    codebook: FlavaImageCodebook | None = None,
 ) -> None:
     """Save fp16 safetensors, config, tokenizer and `record` where FlavaForPreTraining.from_pretrained finds them.
 
+    `codebook` goes with the heads that name its tokens: another training of it numbers them otherwise.
     All is written beside `folder` first, so that a failure leaves what stood there; other files of the folder stay.
     """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        copy.deepcopy(model).half().save_pretrained(partial)
+        saved = copy.deepcopy(model)
+        if codebook is not None:
+            saved.image_codebook = copy.deepcopy(codebook)
+            saved.config.init_codebook = True
+            saved.config.image_codebook_config = codebook.config
+        saved.half().save_pretrained(partial)
         if tokenizer is not None:
             tokenizer.save(str(partial / "tokenizer.json"))
         (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

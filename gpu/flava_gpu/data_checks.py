@@ -86,11 +86,13 @@ FILES: dict[str, Columns] = {
             "kind": _text,
         },
         unique=(("image",), ("style", "key")),
-        of_kind={"concept": {"base": _text, "concept_split": _one_of("train", "dev", "test")}},
+        of_kind={"concept": {"base": _text, "group": _text, "concept_split": _one_of("train", "dev", "test")}},
     ),
     "icons.jsonl": Columns(PICTURE, unique=(("image",),)),
     "openclipart.jsonl": Columns(PICTURE, unique=(("image",),)),
-    "outlines.jsonl": Columns({"image": _text, "key": _text, "variant": _text}, unique=(("image",),)),
+    "outlines.jsonl": Columns(
+        {"image": _text, "key": _text, "variant": _one_of("outlined", "line")}, unique=(("image",),)
+    ),
     "glosses.jsonl": Columns({"lemma": _text, "gloss": _text}),
 }
 

@@ -167,7 +167,10 @@ class JointBatches:
             return self.streamed.draw(number, self._rng(update, "captions", part, self.ranks.rank))
         drawn = self.sampler.draw(self.batch_size, self._rng(update, "pairs", part))
         own = self.ranks.share(list(range(self.batch_size)))
-        return DrawnPairs(drawn.images[own], [drawn.concepts[row] for row in own], [drawn.captions[row] for row in own])
+        concepts, captions, words = (
+            [each[row] for row in own] for each in (drawn.concepts, drawn.captions, drawn.words)
+        )
+        return DrawnPairs(drawn.images[own], concepts, captions, words)
 
     @cached_property
     def _earlier_pairs(self) -> list[int]:
@@ -179,24 +182,24 @@ class JointBatches:
         rng = self._rng(update, "itm", part, self.ranks.rank)
         count = min(len(pixels), self.sizes.multimodal // self.ranks.count)
         mismatched = set(rng.sample(range(count), round(count * self.sizes.itm_mismatch)))
-        texts = [
-            self._other_caption(drawn, row, rng) if row in mismatched else drawn.captions[row] for row in range(count)
-        ]
-        itm_labels = torch.tensor([int(row not in mismatched) for row in range(count)])
+        others = {row: self._other_caption(drawn, row, rng) for row in sorted(mismatched)}
+        texts = [others.get(row) or drawn.captions[row] for row in range(count)]
+        itm_labels = torch.tensor([int(others.get(row) is None) for row in range(count)])
         return FusedBatch(
             self._masked_images(pixels[:count], update, "mmm", part),
             self._masked_words(texts, self.model.max_text_length, update, "mmm", part),
             itm_labels,
         )
 
-    def _other_caption(self, drawn: DrawnPairs, row: int, rng: random.Random) -> str:
+    def _other_caption(self, drawn: DrawnPairs, row: int, rng: random.Random) -> str | None:
         """Another concept's, without the words that are this one's too: "animal" fits both a cat and a dog. Shards know no
-        concepts: there it is another picture's of the batch."""
+        concepts: there it is another picture's of the batch, None where all fit this one."""
+        own = drawn.words[row]
         if self.streamed is not None:
-            return rng.choice([caption for caption in drawn.captions if caption != drawn.captions[row]])
-        concept = drawn.concepts[row]
-        other = self.sampler.mismatched(concept, self.sizes.itm_hard, rng)
-        return self.sampler.caption(other, rng, other_than=self.sampler.words(concept))
+            others = [caption for caption in drawn.captions if caption.lower() not in own]
+            return rng.choice(others) if others else None
+        other = self.sampler.mismatched(drawn.concepts[row], self.sizes.itm_hard, rng)
+        return self.sampler.caption(other, rng, other_than=own)
 
     def _images(self, update: int, part: int) -> Drawn:
         pairs = self.sampler.pairs

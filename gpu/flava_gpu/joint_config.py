@@ -60,6 +60,8 @@ class JointConfig:
 def check_config(config: JointConfig, ranks: Ranks) -> None:
     """Raises ConfigError, naming the key, for what would fail in the middle of a run or be left out without a word."""
     weights, shares, sizes = config.weights, config.datasets, config.batches
+    if config.tokenizer is not None and not config.tokenizer.is_file():
+        raise ConfigError(f"{config.name}: tokenizer: {config.tokenizer} is missing; train that stage first")
     needs_tokens = {"datasets.images": shares.images, "weights.mmm_image": weights.mmm_image}
     for key, value in needs_tokens.items():
         if value and config.codebook is None:
@@ -84,7 +86,8 @@ def check_config(config: JointConfig, ranks: Ranks) -> None:
 def check_sizes(config: JointConfig, sampler: PairSampler, texts: Sequence[str], tokenizer: Tokenizer) -> None:
     """The same for what only the data and the tokenizer tell."""
     if config.shards is None:
-        check_batch_size(config.optimization.batch_size, len(sampler.emoji) + len(sampler.others), "concepts")
+        batch_size = config.optimization.batch_size
+        check_batch_size(batch_size, len(sampler.emoji) + sampler.others_in(batch_size), "concepts")
     check_batch_size(config.batches.images, len(sampler.pairs.images), "pictures", "batches.images")
     check_batch_size(config.batches.texts, len(texts), "texts", "batches.texts")
     if tokenizer.get_vocab_size() > config.model.vocab_size:

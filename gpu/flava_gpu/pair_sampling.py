@@ -44,6 +44,8 @@ class DrawnPairs:
     images: Tensor
     concepts: list[str]
     captions: list[str]
+    words: list[set[str]]
+    """Every caption of each, in lower case."""
 
 
 class PairSampler:
@@ -60,11 +62,16 @@ class PairSampler:
             self.neighbours.setdefault(pairs.subgroups.get(concept, ""), []).append(concept)
 
     def draw(self, batch_size: int, rng: random.Random) -> DrawnPairs:
-        others = min(len(self.others), round(batch_size * self.pictures.others))
+        others = self.others_in(batch_size)
         chosen = [*rng.sample(self.emoji, batch_size - others), *rng.sample(self.others, others)]
         rng.shuffle(chosen)
         indices = [self._picture(concept, rng) for concept in chosen]
-        return DrawnPairs(self.pairs.images[indices], chosen, [self.caption(concept, rng) for concept in chosen])
+        captions = [self.caption(concept, rng) for concept in chosen]
+        return DrawnPairs(self.pairs.images[indices], chosen, captions, [self.words(concept) for concept in chosen])
+
+    def others_in(self, batch_size: int) -> int:
+        """Of a batch, how many concepts are icons and clip-art; the rest must be emoji."""
+        return min(len(self.others), round(batch_size * self.pictures.others))
 
     def mismatched(self, concept: str, hard: float, rng: random.Random) -> str:
         """Another concept, whose name is no caption of this one: of the same subgroup for a share `hard` of the emoji, else any.

@@ -25,11 +25,12 @@ FUSION_HEADS = ("itm", "mmm_text", "mmm_image", "classification", "regression")
 RECORD_FILE, HEAD_FILE = "training.json", "head.json"
 """How a checkpoint was made, and the head that fine-tuning put on it."""
 ENCODERS = ("flava.text_model.", "flava.image_model.")
+FUSION = (*ENCODERS, "flava.image_to_mm_projection.", "flava.text_to_mm_projection.", "flava.multimodal_model.")
 HEAD_RESTS_ON: dict[str, tuple[str, ...]] = {
     "contrastive": (*ENCODERS, "flava.text_projection.", "flava.image_projection.", "flava.logit_scale"),
-    "itm": (*ENCODERS, "flava.multimodal_model.", "itm_head."),
-    "mmm_text": (*ENCODERS, "flava.multimodal_model.", "mmm_text_head."),
-    "mmm_image": (*ENCODERS, "flava.multimodal_model.", "mmm_image_head."),
+    "itm": (*FUSION, "itm_head."),
+    "mmm_text": (*FUSION, "mmm_text_head."),
+    "mmm_image": (*FUSION, "mmm_image_head."),
     "mim": ("flava.image_model.", "mim_head."),
     "mlm": ("flava.text_model.", "mlm_head."),
 }

@@ -152,7 +152,7 @@ def train(
         norms.append(
             take_step(optimizer, model.parameters(), update, OPTIMIZATION, gradient_scaler(OPTIMIZATION)).item()
         )
-        run.finish_update(update, losses)
+        run.finish_update(update, run.mean_losses(update, losses))
     return module, run, norms
 
 

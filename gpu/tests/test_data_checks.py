@@ -52,6 +52,7 @@ BAD_ROWS: list[tuple[str, Callable[[Row], Row | str], str]] = [
         "has no 'captions'.*'caption' looks like it",
     ),
     ("pairs.jsonl", lambda row: without(row, "base"), "has no 'base'"),
+    ("pairs.jsonl", lambda row: without(row, "group"), "has no 'group'"),
     ("pairs.jsonl", lambda row: {**row, "name": 5}, "'name': expected a string, found a number"),
     ("pairs.jsonl", lambda row: {**row, "name": " "}, "'name' is empty"),
     ("pairs.jsonl", lambda row: {**row, "skin": "no"}, "'skin': expected true or false, found a string"),
@@ -76,6 +77,7 @@ BAD_ROWS: list[tuple[str, Callable[[Row], Row | str], str]] = [
     ("icons.jsonl", lambda row: {**row, "captions": []}, "expected a list of captions, found an empty one"),
     ("icons.jsonl", lambda row: {**row, "image": "icons/bolt.png"}, "'icons/bolt.png' stood in line 3 already"),
     ("outlines.jsonl", lambda row: without(row, "variant"), "has no 'variant'"),
+    ("outlines.jsonl", lambda row: {**row, "variant": "outlin"}, "'variant': expected one of outlined, line"),
     ("glosses.jsonl", lambda row: {**row, "gloss": ""}, "'gloss' is empty"),
 ]
 

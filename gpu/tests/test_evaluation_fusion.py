@@ -190,9 +190,9 @@ def test_masked_scores_are_those_of_the_heads_that_were_trained(
 
 
 def test_a_checkpoint_without_a_codebook_says_so(model: EvaluatedModel, tmp_path: Path) -> None:
-    with pytest.raises(HeadMissingError, match="without a codebook"):
+    with pytest.raises(HeadMissingError, match="holds no codebook"):
         find_codebook(tmp_path / "checkpoint", None)
-    with pytest.raises(DataMissingError, match="--codebook names another"):
+    with pytest.raises(DataMissingError, match="nowhere has no"):
         find_codebook(tmp_path / "checkpoint", tmp_path / "nowhere")
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from PIL import Image
 
 from flava_gpu.batching import IGNORE_INDEX, to_device
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_batches import ImagesBatch, JointBatches, PairsBatch, WordsBatch
-from flava_gpu.joint_config import JointConfig
-from flava_gpu.training.config import load_config
+from flava_gpu.joint_config import JointConfig, check_config
+from flava_gpu.shards.index import index_shards
+from flava_gpu.shards.writer import SampleFiles, write_shards
+from flava_gpu.training.config import ConfigError, load_config
 from flava_gpu.vocabulary import train_tokenizer
 from tests.tiny import joint_batches, joint_config, training_texts, write_codebook, write_config, write_data
 
@@ -126,3 +132,41 @@ def tensors_in(value: object) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
     return [] if value is None else [tensor for part in vars(value).values() for tensor in tensors_in(part)]
+
+
+def test_a_streamed_caption_that_fits_the_picture_is_no_mismatch(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    files = {"png": buffer.getvalue(), "json": json.dumps({"captions": ["disc", "Ring", "ring"]}).encode()}
+    write_shards((SampleFiles(f"{number:03}", files) for number in range(40)), tmp_path / "shards", shard_samples=20)
+    index_shards(tmp_path / "shards")
+    raw = joint_config(write_data(tmp_path / "data"), tmp_path, write_codebook(tmp_path / "codebook"), UPDATES)
+    raw["shards"] = {"folder": str(tmp_path / "shards"), "on_bad": "error", "workers": 0}
+    raw["batches"] |= {"itm_hard": 0.0, "itm_mismatch": 1.0}
+    config = load_config(JointConfig, write_config(tmp_path / "joint.yaml", raw))
+    batches = joint_batches(config, train_tokenizer(training_texts(config.data), config.model.vocab_size))
+    drawn = cast(PairsBatch, batches.draw(first_update(batches, "pairs", is_fused=True)).batch)
+    assert drawn.fused is not None
+    assert drawn.fused.itm_labels.all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimization": {"batch_size": 7}}, r"optimization\.batch_size: 7 is no multiple of the 2 processes"),
+        ({"batches": {"texts": 5}}, r"batches\.texts: 5 is no multiple of the 2 processes"),
+        (
+            {"shards": {"folder": "none", "on_bad": "error", "workers": 0}},
+            r"batches\.itm_hard: shards name no subgroups",
+        ),
+    ],
+)
+def test_a_configuration_that_does_not_suit_processes_or_shards_names_the_key(
+    tmp_path: Path, change: dict[str, dict[str, Any]], message: str
+) -> None:
+    raw = joint_config(tmp_path, tmp_path, tmp_path) | {"tokenizer": None}
+    for part, values in change.items():
+        raw[part] = raw.get(part, {}) | values
+    config = load_config(JointConfig, write_config(tmp_path / "joint.yaml", raw))
+    with pytest.raises(ConfigError, match=message):
+        check_config(config, Ranks(0, 2))

@@ -83,6 +83,14 @@ def test_contrastive_loss_equals_transformers_to_1e_5(model: FlavaForPreTraining
     assert loss.item() == pytest.approx(output.loss_info.global_contrastive.item(), abs=1e-5)
 
 
+def test_the_contrastive_loss_keeps_f32_s_precision_under_autocast(model: FlavaForPreTraining) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.nn.functional.normalize(torch.randn(64, 32, generator=generator), dim=1) for _ in range(2))
+    loss = contrastive_loss(model, image, text)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert contrastive_loss(model, image, text).item() == pytest.approx(loss.item(), rel=1e-6)
+
+
 def test_mmm_text_and_itm_losses_equal_transformers_to_1e_5(model: FlavaForPreTraining, inputs: dict) -> None:
     labels = inputs["mlm_labels"].clone()  # transformers changes them in place
     output = model(**{**inputs, "mlm_labels": labels}, **unmasked_patches(), return_loss=True)

@@ -137,6 +137,9 @@ READING_FAULTS: list[tuple[FaultCode, dict[str, bytes]]] = [
     ("unreadable_caption", {"png": picture(), "txt": b"\xff\xfe"}),
     ("unreadable_caption", {"png": picture(), "json": b'{"caption": '}),
     ("unreadable_caption", {"png": picture(), "json": b'{"caption": 5}'}),
+    ("unreadable_caption", {"png": picture(), "json": b'{"captions": "a cat"}'}),
+    ("unreadable_caption", {"png": picture(), "json": b'{"captions": {"en": "a cat"}}'}),
+    ("unreadable_caption", {"png": picture(), "json": b'{"captions": null}'}),
     ("unreadable_picture", {"png": b"no picture", "txt": b"a cat"}),
     ("unreadable_picture", {"png": picture()[:50], "txt": b"a cat"}),
 ]

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import FlavaForPreTraining
 
+from flava_gpu.codebook.folder import load_codebook
+from flava_gpu.codebook.tokens import tokenize
 from flava_gpu.distributed import Ranks
 from flava_gpu.joint_config import JointConfig
 from flava_gpu.joint_objectives import FlavaObjectives
@@ -26,6 +28,7 @@ from flava_gpu.shards.writer import SampleFiles, write_shards
 from flava_gpu.training.config import ConfigError, load_config
 from flava_gpu.training.curves import read_curves
 from flava_gpu.training.errors import TrainingError
+from flava_gpu.vocabulary import train_tokenizer
 from tests.tiny import (
     GPU,
     joint_batches,
@@ -33,6 +36,7 @@ from tests.tiny import (
     run_stage,
     stage_command,
     text_config,
+    training_texts,
     write_codebook,
     write_config,
     write_data,
@@ -71,6 +75,7 @@ def test_a_run_records_its_stages_heads_configuration_versions_data_and_metrics(
     assert record["heads"] == ["contrastive", "itm", "mmm_text", "mmm_image", "mim", "mlm"]
     assert record["data_manifest"] == "tiny"
     assert record["config"]["seed"] == 0
+    assert record["stages"][0]["config"]["mask_probability"] == 0.15
     assert set(record["versions"]) == {"python", "torch", "transformers", "tokenizers"}
     assert set(record["metrics"]) == {"dev_style", "dev_concepts", "dev_style_fusion"}
 
@@ -166,8 +171,9 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_report_that_names_its_batc
 ) -> None:
     raw = text_config(finished / "data")
     raw["optimization"] |= {"learning_rate": 1e30, "gradient_clip": 1e30, "precision": "f32"}
-    with pytest.raises(TrainingError, match="not finite"):
+    with pytest.raises(TrainingError, match="not finite") as caught:
         run_stage("text", write_config(tmp_path / "c.yaml", raw), tmp_path / "runs")
+    assert caught.value.code == "loss_not_finite"
     report = json.loads((tmp_path / "runs" / "text" / "crash.json").read_text())
     assert report["update"] > 0
     assert len(report["items"]) == 8
@@ -232,6 +238,32 @@ def test_a_run_whose_codebook_was_trained_again_is_refused(finished: Path, tmp_p
         run_stage("joint", config, tmp_path / "runs")
 
 
+def test_a_joint_checkpoint_holds_the_codebook_whose_tokens_its_heads_name(finished: Path) -> None:
+    kept, given = (load_codebook(finished / folder) for folder in ("runs/joint", "codebook"))
+    pixels = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(tokenize(kept, pixels), tokenize(given, pixels))
+
+
+def test_a_run_whose_vocabulary_was_trained_again_is_refused_and_before_its_first_checkpoint_takes_the_new_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    tokenizer = tmp_path / "tokenizer.json"
+    raw = joint_config(finished / "data", finished / "runs" / "text", finished / "codebook", updates=1)
+    raw["tokenizer"] = str(tokenizer)
+    config = write_config(tmp_path / "c.yaml", raw)
+    with pytest.raises(ConfigError, match=r"tokenizer: .*tokenizer\.json is missing"):
+        run_stage("joint", config, tmp_path / "runs")
+    texts = training_texts(finished / "data")
+    train_tokenizer(texts, 128).save(str(tokenizer))
+    with pytest.raises(ConfigError, match=r"model\.vocab_size"):
+        run_stage("joint", config, tmp_path / "runs")
+    train_tokenizer(texts, 64).save(str(tokenizer))
+    run_stage("joint", config, tmp_path / "runs")
+    train_tokenizer(texts, 60).save(str(tokenizer))
+    with pytest.raises(TrainingError, match="began with other data"):
+        run_stage("joint", config, tmp_path / "runs")
+
+
 def test_pairs_may_come_from_shards_and_a_run_on_them_resumes_to_the_same_bits(finished: Path, tmp_path: Path) -> None:
     write_shards(training_samples(finished / "data", 0), tmp_path / "shards", shard_samples=20)
     index_shards(tmp_path / "shards")
@@ -277,6 +309,7 @@ NO_CODEBOOK = {"codebook": None}
         ("weights", {"mlm": 0.0}, r"datasets\.texts: drawn without a weight"),
         ("weights", {"contrastive": 0.0}, r"batches\.multimodal_every: "),
         ("optimization", {"batch_size": 64}, r"optimization\.batch_size: 64 is more than the 14 concepts"),
+        ("optimization", {"batch_size": 14}, r"optimization\.batch_size: 14 is more than the 13 concepts"),
         ("batches", {"texts": 4096}, r"batches\.texts: 4096 is more than"),
         ("model", {"image_vocab_size": 4}, r"model\.image_vocab_size: .* has 8 codes"),
         ("model", {"vocab_size": 32}, r"model\.vocab_size: .* has 64 pieces"),

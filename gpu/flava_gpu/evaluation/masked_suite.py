@@ -29,7 +29,6 @@ from flava_gpu.evaluation.scores import Floor, Score
 from flava_gpu.evaluation.sources import Sources
 from flava_gpu.pairs import held_out_names, load_glosses
 from flava_gpu.training.errors import TrainingError
-from flava_gpu.training.record import read_record
 
 PATCHES = "visual tokens of masked patches in a held-out style"
 
@@ -101,16 +100,13 @@ class MaskedPatches:
 
 
 def find_codebook(checkpoint: Path, given: Path | None) -> FlavaImageCodebook:
-    """`given`, else the checkpoint's own, else the one that its record names. Raises HeadMissingError where there is none."""
-    if given is None and any(name.startswith(PREFIX) for name in tensor_names(checkpoint)):
-        given = checkpoint
-    named = given or read_record(checkpoint).get("config", {}).get("codebook")
-    if named is None:
-        raise HeadMissingError(f"{checkpoint} has no visual tokens: it was trained without a codebook")
+    """`given`, else the checkpoint's own. Raises HeadMissingError where there is none, DataMissingError where `given` has none."""
+    if given is None and not any(name.startswith(PREFIX) for name in tensor_names(checkpoint)):
+        raise HeadMissingError(f"{checkpoint} holds no codebook whose tokens its heads name; --codebook gives one")
     try:
-        return load_codebook(Path(named))
+        return load_codebook(given or checkpoint)
     except CodebookError as error:
-        raise DataMissingError(f"the codebook of {checkpoint}: {error}; --codebook names another") from error
+        raise DataMissingError(str(error)) from error
 
 
 def _blind_floor(name: str, guesses: Guesses) -> Floor:

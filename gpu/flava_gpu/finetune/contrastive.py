@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from transformers import FlavaForPreTraining
 
 from flava_gpu.distributed import Ranks
+from flava_gpu.evaluation.metrics import best_ranks, recall_at
 from flava_gpu.finetune.batches import Batch, Batcher
 from flava_gpu.finetune.dataset import Dataset
 from flava_gpu.finetune.supervised import EVALUATION_BATCH, freeze_all_but, in_order
@@ -31,8 +30,6 @@ PARTS = (
 CUTOFFS = (1, 5)
 MAX_EVALUATED = 10_000
 """Validation pairs that are searched; the matrix of all against all grows with the square."""
-STUCK_MARGIN = 0.1
-"""Nats below ln(batch) that tell learning from guessing."""
 
 
 class Contrastive(nn.Module):
@@ -92,15 +89,10 @@ def retrieval_metrics(model: FlavaForPreTraining, batcher: Batcher) -> dict[str,
         parts.append(text_embedding(model, text_states(model, encoded.input_ids, encoded.attention_mask)).cpu())
     similarity = image_by_picture @ torch.cat(parts).T  # [pictures, texts]
     metrics = {"loss": (torch.stack(losses).sum() / len(dataset)).item()}
-    metrics |= {f"i2t_{name}": value for name, value in recalls_of_any(similarity, belongs).items()}
-    return metrics | {f"t2i_{name}": value for name, value in recalls_of_any(similarity.T, belongs.T).items()}
-
-
-def recalls_of_any(similarity: Tensor, belongs: Tensor) -> dict[str, float]:
-    """Share of queries, the rows, with a right answer among the first k; ties count against the query."""
-    best_right = similarity.masked_fill(~belongs, -math.inf).amax(dim=1, keepdim=True)
-    rank = ((similarity >= best_right) & ~belongs).sum(dim=1)  # wrong answers that stand before it
-    return {f"r{k}": (rank < k).double().mean().item() for k in CUTOFFS}
+    for direction, scores, right in (("i2t", similarity, belongs), ("t2i", similarity.T, belongs.T)):
+        ranks = best_ranks(scores.double().numpy(), right.numpy())
+        metrics |= {f"{direction}_r{k}": recall_at(ranks, k) for k in CUTOFFS}
+    return metrics
 
 
 def numbered(keys: list[bytes]) -> tuple[list[int], int]:
@@ -112,8 +104,3 @@ def numbered(keys: list[bytes]) -> tuple[list[int], int]:
 def pair_keys(dataset: Dataset) -> list[frozenset[object]]:
     """What must not repeat within a batch: the picture and its texts."""
     return [frozenset([dataset.picture_hashes[position], *row.texts]) for position, row in enumerate(dataset.rows)]
-
-
-def is_stuck(loss: float, batch_size: int) -> bool:
-    """Whether the loss is that of guessing among the batch."""
-    return loss > math.log(batch_size) - STUCK_MARGIN

@@ -10,6 +10,7 @@ from torch import nn
 from flava_gpu.finetune.dataset import Dataset
 from flava_gpu.finetune.plan import BETAS, WEIGHT_DECAY, Plan
 from flava_gpu.training.errors import TrainingError
+from flava_gpu.training.optimizer import is_matrix
 
 MAX_LINES_NAMED = 32
 
@@ -18,15 +19,14 @@ def build_optimizer(trained: dict[str, nn.Parameter], plan: Plan) -> torch.optim
     """New heads learn at their own rate; decay is on matrices only, not on norms, biases, the logit scale and tables."""
     groups = []
     for is_head in (False, True):
-        for is_matrix in (False, True):
+        for has_decay in (False, True):
             parameters = [
                 parameter
                 for name, parameter in trained.items()
-                if name.startswith("head.") == is_head
-                and (parameter.ndim >= 2 and "embeddings" not in name and "cls_token" not in name) == is_matrix
+                if name.startswith("head.") == is_head and is_matrix(name, parameter) == has_decay
             ]
             if parameters:
-                decay = WEIGHT_DECAY if is_matrix else 0.0
+                decay = WEIGHT_DECAY if has_decay else 0.0
                 groups.append({"params": parameters, "weight_decay": decay, "is_head": is_head})
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS)
 

@@ -54,30 +54,32 @@ class Pretrain(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """The losses one by one, and their weighted sum as `loss`."""
         if not self.has_pairs:
-            return {"loss": self.masked_words(batch.texts, step, "mlm")}
+            return {"loss": self.masked_words(batch.texts, step, "mlm", self.ranks)}
         image, text = embed(self.model, batch)
-        mlm = self.masked_words(batch.texts, step, "mlm")
+        mlm = self.masked_words(batch.texts, step, "mlm", self.ranks)
         if self.text_order is not None:
             texts = [self.texts[row] for row in self.ranks.share(self.text_order.batch(step))]
-            mlm = (mlm + self.masked_words(texts, step, "texts")) / 2
+            mlm = (mlm + self.masked_words(texts, step, "texts", self.ranks)) / 2
         losses = {
             "contrastive": global_contrastive_loss(self.model, image, text, self.ranks),
             "mlm": mlm,
-            **self.fused_losses(batch, step, "mmm"),
+            **self.fused_losses(batch, step, "mmm", self.ranks),
         }
         return {**losses, "loss": torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()}
 
-    def masked_words(self, texts: list[str], step: int, stream: str) -> Tensor:
+    def masked_words(self, texts: list[str], step: int, stream: str, ranks: Ranks | None = None) -> Tensor:
+        """`ranks` in training only: one process evaluates for all."""
         words, masked, labels = self.mask(texts, step, stream)
-        return mlm_loss(self.model, masked, words.attention_mask, labels)
+        return mlm_loss(self.model, masked, words.attention_mask, labels, ranks)
 
-    def fused_losses(self, batch: Batch, step: int, stream: str) -> dict[str, Tensor]:
+    def fused_losses(self, batch: Batch, step: int, stream: str, ranks: Ranks | None = None) -> dict[str, Tensor]:
         """MMM-text and ITM; some captions move on by one place and stand beside another picture."""
         count = len(batch.texts)
-        mismatched = min(count, max(2, round(count * MISMATCHED_SHARE))) if count > 1 else 0
+        mismatched = round(count * MISMATCHED_SHARE)
         chosen = random.Random(self.stream(step, f"{stream}-itm")).sample(range(count), mismatched)
         texts = list(batch.texts)
-        for position, source in zip(chosen, [*chosen[1:], *chosen[:1]], strict=True):
+        sources = [*chosen[1:], *chosen[:1]] if mismatched > 1 else [(row + 1) % count for row in chosen]
+        for position, source in zip(chosen, sources, strict=True):
             texts[position] = batch.texts[source]
         is_match = [texts[row] == batch.texts[row] for row in range(count)]
         itm_labels = torch.tensor(is_match, device=self.batcher.device).long()
@@ -85,7 +87,7 @@ class Pretrain(nn.Module):
         assert batch.pixel_values is not None
         image = image_states(self.model, batch.pixel_values)
         text = text_states(self.model, masked, words.attention_mask)
-        return multimodal_losses(self.model, image, text, words.attention_mask, labels, itm_labels)
+        return multimodal_losses(self.model, image, text, words.attention_mask, labels, itm_labels, ranks=ranks)
 
     def mask(self, texts: list[str], step: int, stream: str) -> tuple[TextBatch, Tensor, Tensor]:
         words = to_device(self.batcher.encode(texts), "cpu")

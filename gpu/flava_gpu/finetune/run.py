@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flava_gpu.distributed import Ranks
 from flava_gpu.finetune.batches import count_tokens, max_text_length
-from flava_gpu.finetune.contrastive import is_stuck, pair_keys
+from flava_gpu.finetune.contrastive import pair_keys
 from flava_gpu.finetune.history import History
 from flava_gpu.finetune.job_data import describe, fingerprint_of, load_data
 from flava_gpu.finetune.linear_probe import fit_probe
@@ -38,6 +38,7 @@ from flava_gpu.training.checkpoints import (
     training_tensors,
 )
 from flava_gpu.training.errors import StoppedError, crash
+from flava_gpu.training.optimizer import is_stuck_at_chance
 
 log = logging.getLogger("flava_gpu.finetune")
 
@@ -149,7 +150,7 @@ def run(job: TrainingJob, workdir: Path, ranks: Ranks, reporter: Reporter, kept_
             tell(MetricsEvent(done, history.add(done, {**means, "learning_rate": rate, "grad_norm": norm})))
             recent, last_log = [], now
             compared = means.get("train_contrastive", means["train_loss"]) if keys is not None else 0.0
-            if not is_stuck_told and done > 3 * plan.warmup_steps and is_stuck(compared, plan.batch_size):
+            if not is_stuck_told and done > 3 * plan.warmup_steps and is_stuck_at_chance(compared, plan.batch_size):
                 is_stuck_told = True
                 warn(
                     f"step {done}: the contrastive loss sits at ln({plan.batch_size}), which is guessing: lower the rate"

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import FlavaForPreTraining
 
+from flava_gpu.evaluation.metrics import accuracy, macro_f1
 from flava_gpu.finetune.batches import Batch, Batcher
 from flava_gpu.finetune.head import Head, HeadSpec, head_states
 from flava_gpu.finetune.rows import Inputs
@@ -78,17 +79,10 @@ def freeze_all_but(model: FlavaForPreTraining, parts: tuple[str, ...]) -> None:
 
 
 def classification_metrics(outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """Mean cross entropy, accuracy, and F1 averaged over the classes that occur, each counting the same."""
-    predicted = outputs.argmax(dim=1)
-    classes = outputs.shape[1]
-    right = torch.bincount(targets[predicted == targets], minlength=classes).double()
-    occurring = torch.bincount(targets, minlength=classes).double()
-    f1 = 2 * right / (occurring + torch.bincount(predicted, minlength=classes)).clamp(min=1)
-    return {
-        "loss": F.cross_entropy(outputs, targets).item(),
-        "accuracy": (predicted == targets).double().mean().item(),
-        "macro_f1": f1[occurring > 0].mean().item(),
-    }
+    """Mean cross entropy, accuracy, and F1 averaged over the classes that occur or are predicted, each counting the same."""
+    true, predicted = targets.numpy(), outputs.argmax(dim=1).numpy()
+    loss = F.cross_entropy(outputs, targets).item()
+    return {"loss": loss, "accuracy": accuracy(true, predicted), "macro_f1": macro_f1(true, predicted)}
 
 
 def regression_metrics(outputs: Tensor, targets: Tensor, scale: float) -> dict[str, float]:

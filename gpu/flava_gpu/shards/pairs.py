@@ -47,4 +47,7 @@ class StreamedPairs:
         batch = next(self._queue)
         self._next = number + 1
         assert batch.images is not None
-        return DrawnPairs(batch.images, batch.keys, [rng.choice(texts) for texts in batch.texts])
+        captions = [rng.choice(texts) for texts in batch.texts]
+        return DrawnPairs(
+            batch.images, batch.keys, captions, [{text.lower() for text in texts} for texts in batch.texts]
+        )

@@ -109,7 +109,10 @@ def _texts(parts: dict[str, bytes], shard: str, key: str) -> tuple[str, ...]:
             fields = json.loads(parts["json"])
             if not isinstance(fields, dict):
                 raise ValueError("the json file holds no object")
-            texts += fields["captions"] if "captions" in fields else [fields.get("caption", "")]
+            captions = fields.get("captions", [fields.get("caption", "")])
+            if not isinstance(captions, list):
+                raise ValueError("captions is no list")
+            texts += captions
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are
         raise ShardError(Fault(code, shard, key, f"the caption cannot be read: {error}")) from error
     if not all(isinstance(text, str) for text in texts):

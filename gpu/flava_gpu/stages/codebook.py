@@ -121,9 +121,10 @@ def main(argv: list[str] | None = None) -> None:
             pixels = drawn_pixels(pairs.images[rows], update, config)
             losses = vae_losses(vae, pixels, update, config)
             scaler.scale(losses.pop("total")).backward()
+            means = run.mean_losses(update, losses)
             norm = take_step(optimizer, vae.parameters(), update, config.optimization, scaler)
             temperature = config.temperature.at(update / config.optimization.updates)
-            run.finish_update(update, losses, gradient_norm=norm.item(), temperature=temperature)
+            run.finish_update(update, means, gradient_norm=norm.item(), temperature=temperature)
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged():
                 for name, metrics in evaluate(vae, watched, config).items():

@@ -83,8 +83,9 @@ def main(argv: list[str] | None = None) -> None:
                 losses = objective.losses(rows, update)
             scaler.scale(torch.stack(list(losses.values())).sum()).backward()
             objective.before_step(update)
+            means = run.mean_losses(update, losses)
             norm = take_step(optimizer, objective.trained.parameters(), update, config.optimization, scaler)
-            run.finish_update(update, losses, gradient_norm=norm.item(), **objective.after_step(update))
+            run.finish_update(update, means, gradient_norm=norm.item(), **objective.after_step(update))
         if run.is_due(update, config.logging.curve_every) and update > config.optimization.warmup_updates:
             objective.warn_if_collapsed()
         if run.is_due(update, config.logging.evaluate_every):

@@ -10,8 +10,6 @@ masked patches (MIM), texts alone masked words (MLM). `init:` brings the unimoda
 from __future__ import annotations
 
 import logging
-import shutil
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -20,6 +18,7 @@ from transformers import FlavaForPreTraining
 from flava_gpu.batching import to_device
 from flava_gpu.checkpoint import export_checkpoint
 from flava_gpu.distributed import join_ranks, leave_ranks, training_device
+from flava_gpu.file_hash import sha256_of_file
 from flava_gpu.fusion_metrics import evaluate_fusion
 from flava_gpu.joint_config import JointConfig, check_config, heads_of, make_batches
 from flava_gpu.joint_objectives import FlavaObjectives
@@ -59,11 +58,9 @@ def main(argv: list[str] | None = None) -> None:
     dev = {"dev_style": load_pairs(config.data, "dev-style", "train")}
     dev["dev_concepts"] = load_pairs(config.data, "train-style", "dev")
     texts = [*load_glosses(config.data, held_out_names(config.data)), *caption_texts(config.data)]
+    vocabulary = config.tokenizer or folder / "tokenizer.json"
     with ranks.main_first():
-        if config.tokenizer is not None and not (folder / "tokenizer.json").exists():
-            partial = Path(shutil.copyfile(config.tokenizer, folder / "tokenizer.partial"))
-            partial.replace(folder / "tokenizer.json")
-        tokenizer = load_or_train_tokenizer(folder / "tokenizer.json", texts, config.model.vocab_size)
+        tokenizer = load_or_train_tokenizer(vocabulary, texts, config.model.vocab_size)
     batches = make_batches(config, pairs, texts, tokenizer, ranks)
     log.info("%d pictures of %d concepts, %d texts", len(pairs.images), len(pairs.names), len(texts))
 
@@ -78,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     scaler = gradient_scaler(config.optimization, device)
     tools = [config.codebook] if config.codebook else []
     identity = run_identity(config, data_hash(config.data), [*(init.source for init in config.init), *tools])
-    identity |= {"shards": batches.streamed and batches.streamed.fingerprint}
+    identity |= {"shards": batches.streamed and batches.streamed.fingerprint, "vocabulary": sha256_of_file(vocabulary)}
     run = TrainingRun(folder, identity, model, optimizer, config.optimization, config.logging, ranks, scaler)
 
     # Loop
@@ -93,11 +90,12 @@ def main(argv: list[str] | None = None) -> None:
                     losses = objectives(to_device(drawn.batch, device))
                 scaler.scale(losses.pop("loss") / config.batches.accumulation).backward()
                 parts.append(losses)
-            norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
             losses = {name: torch.stack([losses[name].detach() for losses in parts]).mean() for name in parts[0]}
-            run.finish_update(update, losses, gradient_norm=norm.item())
+            means = run.mean_losses(update, losses)
+            norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
+            run.finish_update(update, means, gradient_norm=norm.item())
         if run.is_due(update, config.logging.curve_every):
-            warn_when_stuck(update, losses, config.optimization)
+            warn_when_stuck(update, means, config.optimization)
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged(), whole_weights(objectives):
                 for name, metrics in evaluate(model, tokenizer, dev, config).items():
@@ -112,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         whole = whole_model(model)
         for target in (folder, config.output):
             if target is not None and whole is not None and ranks.is_main:
-                export_checkpoint(target, whole, tokenizer, record)
+                export_checkpoint(target, whole, tokenizer, record, batches.codebook)
     run.plot(folder / "curves.png", f"{config.name}: {run.seconds / 60:.0f} minutes")
     log.info("%.0f minutes; saved %s", run.seconds / 60, folder)
     leave_ranks(ranks)
@@ -128,12 +126,12 @@ def evaluate(
     return metrics
 
 
-def warn_when_stuck(update: int, losses: dict[str, torch.Tensor], optimization: OptimizationConfig) -> None:
+def warn_when_stuck(update: int, losses: dict[str, float], optimization: OptimizationConfig) -> None:
     """Once the warm-up is long past; a run whose loss sits at ln(batch) that early seldom leaves it."""
     contrastive = losses.get("contrastive")
     if contrastive is None or update < 3 * optimization.warmup_updates:
         return
-    if is_stuck_at_chance(contrastive.item(), optimization.batch_size):
+    if is_stuck_at_chance(contrastive, optimization.batch_size):
         log.warning("contrastive loss sits at ln(batch): try a longer warm-up or a lower learning rate")
 
 

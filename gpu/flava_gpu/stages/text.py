@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import FlavaForPreTraining
 
-from flava_gpu.batching import encode_texts, mask_tokens
+from flava_gpu.batching import IGNORE_INDEX, encode_texts, mask_tokens
 from flava_gpu.checkpoint import export_checkpoint
 from flava_gpu.length_buckets import LengthBuckets
 from flava_gpu.objectives import mlm_loss
@@ -76,10 +76,11 @@ def main(argv: list[str] | None = None) -> None:
     for update in run.updates():
         batch = buckets.draw(random.Random(stream_seed(config.seed, "texts", update)))
         with run.reporting(update, lambda batch=batch: batch):
-            loss = masked_word_loss(model, tokenizer, batch, config, stream_seed(config.seed, "mask", update))
+            loss, _ = masked_word_loss(model, tokenizer, batch, config, stream_seed(config.seed, "mask", update))
             scaler.scale(loss).backward()
+            losses = run.mean_losses(update, {"mlm": loss})
             norm = take_step(optimizer, model.parameters(), update, config.optimization, scaler)
-            run.finish_update(update, {"mlm": loss}, gradient_norm=norm.item())
+            run.finish_update(update, losses, gradient_norm=norm.item())
         if run.is_due(update, config.logging.evaluate_every):
             with run.averaged():
                 run.record_metrics(update, "held_out_glosses", evaluate(model, tokenizer, held_out, config))
@@ -95,12 +96,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def masked_word_loss(
     model: FlavaForPreTraining, tokenizer: Tokenizer, texts: list[str], config: TextConfig, seed: int
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, int]:
+    """The mean over the masked words, and how many they are."""
     words = encode_texts(tokenizer, texts, config.max_length)
     generator = torch.Generator().manual_seed(seed)
     masked, labels = mask_tokens(words, config.mask_probability, config.model.vocab_size, generator)
     with autocast(config.optimization):
-        return mlm_loss(model, masked, words.attention_mask, labels)
+        loss = mlm_loss(model, masked, words.attention_mask, labels)
+    return loss, int((labels != IGNORE_INDEX).sum())
 
 
 @torch.no_grad()
@@ -110,9 +113,12 @@ def evaluate(
     """Loss in nats and perplexity of the masked words of held-out glosses, masked the same way each time."""
     model.eval()
     parts = [texts[start : start + 256] for start in range(0, len(texts), 256)]
-    total = sum(masked_word_loss(model, tokenizer, part, config, i).item() * len(part) for i, part in enumerate(parts))
+    losses, counts = zip(
+        *(masked_word_loss(model, tokenizer, part, config, i) for i, part in enumerate(parts)), strict=True
+    )
     model.train()
-    loss = total / len(texts)
+    counted = torch.tensor(counts)
+    loss = (torch.stack(losses) * counted).sum().item() / counted.sum().item()
     return {"mlm": round(loss, 4), "perplexity": round(math.exp(loss), 2)}
 
 

@@ -19,12 +19,15 @@ TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings", "cl
 def build_optimizer(module: nn.Module, config: OptimizationConfig) -> torch.optim.AdamW:
     """AdamW on what is trained, with decay on matrices only: norms, biases, the logit scale and tables of embeddings have none."""
     trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    is_decayed = {name: p.ndim >= 2 and not any(part in name for part in TABLES) for name, p in trained.items()}
     groups = [
-        {"params": [p for name, p in trained.items() if is_decayed[name]], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in trained.items() if not is_decayed[name]], "weight_decay": 0.0},
+        {"params": [p for name, p in trained.items() if is_matrix(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in trained.items() if not is_matrix(name, p)], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=config.betas)
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim >= 2 and not any(part in name for part in TABLES)
 
 
 def learning_rate(update: int, config: OptimizationConfig) -> float:

@@ -31,7 +31,7 @@ def training_record(
     alone; not when this stage has trained on, without it, what it answers from.
     """
     sources = [*(part.source for part in loaded), *tools]
-    earlier = {item["name"]: item for source in sources for item in read_record(source).get("stages", [])}
+    earlier = {item["name"]: item for source in sources for item in stages_of(source)}
     brought = [head for head in HEAD_RESTS_ON if any(_brings(part, head) for part in loaded)]
     moved = [name for name, parameter in run.module.named_parameters() if parameter in run.optimizer.state]
     trained = heads_after(brought, heads, moved)
@@ -51,6 +51,13 @@ def training_record(
         "versions": versions(),
         "metrics": metrics,
     }
+
+
+def stages_of(folder: Path) -> list[dict[str, Any]]:
+    """That led to a checkpoint, each with its configuration."""
+    record = read_record(folder)
+    *earlier, own = record.get("stages") or [{}]
+    return [*earlier, {**own, "config": record["config"]}] if own else []
 
 
 def read_record(folder: Path) -> dict[str, Any]:

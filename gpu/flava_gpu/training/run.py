@@ -110,19 +110,22 @@ class TrainingRun:
             log.error("update %d failed: %s; %s names its batch", update, error, path)
             raise
 
-    def finish_update(self, update: int, losses: dict[str, Tensor], **scalars: float) -> None:
-        """After the step: adds its weights to the average, and puts losses, the mean of all ranks', on the curves when they
-        are due. Raises TrainingError when one is not finite."""
+    def mean_losses(self, update: int, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Of all ranks, before the step. Raises TrainingError, code `loss_not_finite`, on each of them."""
         told = self.ranks.exchange([loss.item() for loss in losses.values()])
         values = {name: sum(each) / len(each) for name, each in zip(losses, zip(*told, strict=True), strict=True)}
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError("loss_not_finite", f"update {update}: a loss is not finite: {values}")
+        return values
+
+    def finish_update(self, update: int, losses: dict[str, float], **scalars: float) -> None:
+        """After the step: adds its weights to the average, and puts the losses on the curves when they are due."""
         if self.ema is not None:
             self.ema.update(self.module)
         if self.curves is None:
             return
-        self._progress.set_postfix({name: f"{value:.2f}" for name, value in values.items()}, refresh=False)
-        self.curves.observe(values)
+        self._progress.set_postfix({name: f"{value:.2f}" for name, value in losses.items()}, refresh=False)
+        self.curves.observe(losses)
         if self.is_due(update, self.logging.curve_every):
             self.curves.flush(update + 1, {**scalars, "seconds": round(self.seconds, 1)})
 
