@@ -166,7 +166,7 @@ def test_a_configuration_that_does_not_suit_processes_or_shards_names_the_key(
 ) -> None:
     raw = joint_config(tmp_path, tmp_path, tmp_path) | {"tokenizer": None}
     for part, values in change.items():
-        raw[part] = raw.get(part, {}) | values
+        raw[part] = (raw.get(part) or {}) | values
     config = load_config(JointConfig, write_config(tmp_path / "joint.yaml", raw))
     with pytest.raises(ConfigError, match=message):
         check_config(config, Ranks(0, 2))

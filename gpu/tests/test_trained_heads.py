@@ -22,7 +22,7 @@ from tests.tiny import PLAN, joint_config, write_config
 
 ALL = list(HEAD_RESTS_ON)
 ENCODERS = ("text_model", "image_model", "text_projection", "image_projection")
-FUSION = ("image_to_mm_projection", "text_to_mm_projection", "multimodal_model")
+MULTIMODAL = ("image_to_mm_projection", "text_to_mm_projection", "multimodal_model")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Flava(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flava = nn.ModuleDict({part: nn.Linear(1, 1) for part in (*ENCODERS, *FUSION)})
+        self.flava = nn.ModuleDict({part: nn.Linear(1, 1) for part in (*ENCODERS, *MULTIMODAL)})
         self.flava.register_parameter("logit_scale", nn.Parameter(torch.zeros(())))
         self.heads = [f"{head}_head" for head in ALL if head != "contrastive"]
         for head in self.heads:
