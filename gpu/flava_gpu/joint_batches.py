@@ -167,10 +167,12 @@ class JointBatches:
             return self.streamed.draw(number, self._rng(update, "captions", part, self.ranks.rank))
         drawn = self.sampler.draw(self.batch_size, self._rng(update, "pairs", part))
         own = self.ranks.share(list(range(self.batch_size)))
-        concepts, captions, words = (
-            [each[row] for row in own] for each in (drawn.concepts, drawn.captions, drawn.words)
+        return DrawnPairs(
+            drawn.images[own],
+            [drawn.concepts[row] for row in own],
+            [drawn.captions[row] for row in own],
+            [drawn.words[row] for row in own],
         )
-        return DrawnPairs(drawn.images[own], concepts, captions, words)
 
     @cached_property
     def _earlier_pairs(self) -> list[int]:
