@@ -1,18 +1,19 @@
 // Ranks captions for a picture with the official OpenAI client: npx node examples/compare.ts examples/cat.png
-// Needs the service from `npm start`. Prints cosine similarities, best first.
+// Needs the service from `npm start`; FLAVA_MODEL names another model than the embedded one. Prints cosine similarities, best first.
 
 import { readFile } from 'node:fs/promises'
 import OpenAI from 'openai'
 
 const CAPTIONS = ['a cat', 'a dog', 'a birthday cake', 'a red car', 'a smiling face', 'rain']
 
+const model = process.env['FLAVA_MODEL'] ?? 'flava-emoji'
 const [path = 'examples/cat.png'] = process.argv.slice(2)
 const client = new OpenAI({ baseURL: process.env['FLAVA_URL'] ?? 'http://127.0.0.1:8787/v1', apiKey: 'none' })
 const image = (await readFile(path)).toString('base64')
 
-const captions = await client.embeddings.create({ model: 'flava-emoji', input: CAPTIONS })
+const captions = await client.embeddings.create({ model, input: CAPTIONS })
 // The client's type for `input` knows no pictures; the service takes them in the same place.
-const picture = await client.post<typeof captions>('/embeddings', { body: { model: 'flava-emoji', input: { image } } })
+const picture = await client.post<typeof captions>('/embeddings', { body: { model, input: { image } } })
 
 const pictureVector = picture.data[0]?.embedding ?? []
 const ranked = captions.data
