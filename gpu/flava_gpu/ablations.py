@@ -81,8 +81,8 @@ class Result:
     seeds: tuple[int, ...]
     metrics: dict[str, dict[str, float]]
     """Means over the seeds, percent."""
-    spread: float
-    """Between the best and the worst seed, of the first column."""
+    firsts: tuple[float, ...]
+    """Of the first column, seed by seed."""
     pictures: int
     """Of the dev style, that the first column is a share of."""
     minutes: float
@@ -167,20 +167,23 @@ def read_result(row: Row, pictures: int) -> Result | None:
     firsts = [record["metrics"][SHOWN[0]][SHOWN[1]] for record in records.values()]
     seconds = [record["stages"][-1]["seconds"] for record in records.values()]
     minutes = sum(seconds) / len(seconds) / 60
-    return Result(row, tuple(records), metrics, max(firsts) - min(firsts), pictures, minutes)
+    return Result(row, tuple(records), metrics, tuple(firsts), pictures, minutes)
 
 
 def format_table(results: list[Result]) -> str:
-    """Markdown, 95 % intervals for the one column that rows are compared by."""
+    """Markdown, 95 % intervals and single seeds for the one column that rows are compared by."""
     head = ["row", "seeds", *(title for _, _, title in COLUMNS), "minutes"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for result in results:
         cells = [result.row.title, str(len(result.seeds))]
         for group, key, _ in COLUMNS:
             value = result.metrics.get(group, {}).get(key)
-            interval = interval_of(result) if (group, key) == SHOWN[:2] else None
             shown = "–" if value is None else f"{value:.1f}"  # a head that was not trained has no score
-            cells.append(shown + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""))
+            if (group, key) == SHOWN[:2]:
+                low, high = interval_of(result)
+                seeds = f"; {', '.join(f'{first:.1f}' for first in result.firsts)}" if len(result.firsts) > 1 else ""
+                shown += f" ({low:.1f} to {high:.1f}{seeds})"
+            cells.append(shown)
         lines.append(f"| {' | '.join([*cells, f'{result.minutes:.1f}'])} |")
     return "\n".join(lines)
 
@@ -199,7 +202,7 @@ def plain(result: Result) -> dict[str, Any]:
         "seeds": list(result.seeds),
         "metrics": result.metrics,
         "interval": [low, high],
-        "spread_of_seeds": result.spread,
+        "by_seed": result.firsts,
         "minutes": result.minutes,
     }
 
@@ -209,8 +212,10 @@ def plot(results: list[Result], path: Path) -> None:
     for height, result in enumerate(reversed(results)):
         value, (low, high) = result.metrics[SHOWN[0]][SHOWN[1]], interval_of(result)
         axes.errorbar(value, height, xerr=[[value - low], [high - value]], fmt="o", color="tab:blue", capsize=3)
+        if len(result.firsts) > 1:
+            axes.plot(result.firsts, [height] * len(result.firsts), "|", color="black")
     axes.set_yticks(range(len(results)), [result.row.title for result in reversed(results)])
-    axes.set(title="dev style, image to text R@1, 95 % intervals", xlabel="%")
+    axes.set(title="dev style, image to text R@1: 95 % intervals, single seeds as strokes", xlabel="%")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -74,9 +74,9 @@ def test_a_row_s_result_is_the_mean_of_its_seeds_and_has_no_score_of_an_untraine
     result = read_result(ROWS[0], pictures=100)
     assert result is not None
     assert result.metrics["dev_style"]["i2t_r1"] == 25.0
-    assert result.spread == 10.0
+    assert result.firsts == (20.0, 30.0)
     (line,) = [line for line in format_table([result]).splitlines() if line.startswith("| contrastive only")]
-    assert "25.0 (17.5 to 34.3)" in line  # Wilson's interval of 25 in 100
+    assert "25.0 (17.5 to 34.3; 20.0, 30.0)" in line  # Wilson's interval of 25 in 100
     assert "49.0" not in line
     assert read_result(ROWS[1], pictures=100) is None
     changed = tmp_path / "ablations" / "contrastive-seed1" / "training.json"
