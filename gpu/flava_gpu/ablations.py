@@ -215,7 +215,8 @@ def plot(results: list[Result], path: Path) -> None:
         if len(result.firsts) > 1:
             axes.plot(result.firsts, [height] * len(result.firsts), "|", color="black")
     axes.set_yticks(range(len(results)), [result.row.title for result in reversed(results)])
-    axes.set(title="dev style, image to text R@1: 95 % intervals, single seeds as strokes", xlabel="%")
+    figure.suptitle("dev style, image to text R@1: 95 % intervals, single seeds as strokes", fontsize="medium")
+    axes.set(xlabel="%")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=100)
     plt.close(figure)
