@@ -121,17 +121,24 @@ def train(row: Row, seed: int) -> None:
         if not is_trained(STAGES[stage], CONFIGS / f"{name}.yaml", RUNS / "ablations" / name):
             run([sys.executable, "-m", f"flava_gpu.stages.{stage}", "--config", str(CONFIGS / f"{name}.yaml")])
     folder = run_folder(row, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    base = (CONFIGS / f"{row.config}.yaml").resolve()
-    config = {"base": str(base), "name": folder.relative_to(RUNS).as_posix(), "seed": seed}
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    path = write_run_config(row, seed)
     if is_trained(JointConfig, path, folder):
         return
     launcher = [sys.executable]
     if row.processes > 1:
         launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={row.processes}", f"--master-port={PORT}"]
     run([*launcher, "-m", "flava_gpu.stages.joint", "--config", str(path)])
+
+
+def write_run_config(row: Row, seed: int) -> Path:
+    """The row's configuration as it is now, with the run's name and seed."""
+    folder = run_folder(row, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    base = (CONFIGS / f"{row.config}.yaml").resolve()
+    config = {"base": str(base), "name": f"ablations/{folder.name}", "seed": seed}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
 
 
 def is_trained(kind: type[Any], config: Path, folder: Path) -> bool:
@@ -154,9 +161,10 @@ def run_folder(row: Row, seed: int) -> Path:
 def read_result(row: Row, pictures: int) -> Result | None:
     """None where no seed of the row has been trained. `pictures`: of the dev style. Raises TrainingError for a run of another
     configuration."""
-    folders = sorted((RUNS / "ablations").glob(f"{row.config}-seed*"))
-    trained = [folder for folder in folders if is_trained(JointConfig, folder / "config.yaml", folder)]
-    records = {int(folder.name.rpartition("seed")[2]): read_record(folder) for folder in trained}
+    folders = (RUNS / "ablations").glob(f"{row.config}-seed*")
+    seeds = sorted(int(folder.name.rpartition("seed")[2]) for folder in folders)
+    trained = [seed for seed in seeds if is_trained(JointConfig, write_run_config(row, seed), run_folder(row, seed))]
+    records = {seed: read_record(run_folder(row, seed)) for seed in trained}
     if not records:
         return None
     metrics: dict[str, dict[str, float]] = {}

@@ -37,7 +37,7 @@ def export_checkpoint(
 ) -> None:
     """Save fp16 safetensors, config, tokenizer and `record` where FlavaForPreTraining.from_pretrained finds them.
 
-    `codebook` goes with the heads that name its tokens: another training of it numbers them otherwise.
+    `codebook` goes, in fp16 too, with the heads that name its tokens: another training of it numbers them otherwise.
     All is written beside `folder` first, so that a failure leaves what stood there; other files of the folder stay.
     """
     partial = folder.with_name(f"{folder.name}.partial")

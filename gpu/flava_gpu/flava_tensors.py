@@ -170,8 +170,7 @@ class TensorCheck:
 def check_tensors(reader: CheckpointReader) -> TensorCheck:
     """Compare a checkpoint with its own config's list of tensors.
 
-    A FlavaForPreTraining file may lack the codebook (its weights are DALL-E's, and frozen) and either name of a head's
-    tied bias; the encoders use neither.
+    A FlavaForPreTraining file may lack the codebook and either name of a head's tied bias; the encoders use neither.
     """
     found = {name: info.shape for name, info in reader.stored_infos().items()}
     expected = pretraining_shapes(reader.config) if reader.is_pretraining else model_shapes(reader.config)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flava_gpu.ablations import CONFIGS, ROWS, STAGES, Row, format_table, is_trained, read_result
+from flava_gpu.ablations import CONFIGS, ROWS, STAGES, Row, format_table, is_trained, read_result, write_run_config
 from flava_gpu.joint_config import JointConfig
 from flava_gpu.training.config import as_plain, load_config
 from flava_gpu.training.errors import TrainingError
@@ -67,8 +67,7 @@ def test_a_row_s_result_is_the_mean_of_its_seeds_and_has_no_score_of_an_untraine
         folder.mkdir(parents=True)
         retrieval = {"i2t_r1": recall, "i2t_r5": 50.0, "t2i_r1": 20.0, "t2i_r5": 50.0}
         metrics = {"dev_style": retrieval, "dev_concepts": retrieval, "dev_style_fusion": {"itm_accuracy": 49.0}}
-        raw = {"base": str((CONFIGS / "contrastive.yaml").resolve()), "seed": seed}
-        config = as_plain(load_config(JointConfig, write_config(folder / "config.yaml", raw)))
+        config = as_plain(load_config(JointConfig, write_run_config(ROWS[0], seed)))
         record = {"heads": ["contrastive"], "metrics": metrics, "stages": [{"seconds": 60}], "config": config}
         (folder / "training.json").write_text(json.dumps(record))
     result = read_result(ROWS[0], pictures=100)
@@ -79,7 +78,8 @@ def test_a_row_s_result_is_the_mean_of_its_seeds_and_has_no_score_of_an_untraine
     assert "25.0 (17.5 to 34.3; 20.0, 30.0)" in line  # Wilson's interval of 25 in 100
     assert "49.0" not in line
     assert read_result(ROWS[1], pictures=100) is None
-    changed = tmp_path / "ablations" / "contrastive-seed1" / "training.json"
-    changed.write_text(changed.read_text().replace('"updates": 1500', '"updates": 1501'))
+    changed = {"base": str((CONFIGS / "contrastive.yaml").resolve()), "optimization": {"updates": 1501}}
+    write_config(tmp_path / "contrastive.yaml", changed)
+    monkeypatch.setattr("flava_gpu.ablations.CONFIGS", tmp_path)
     with pytest.raises(TrainingError, match="another config"):
         read_result(ROWS[0], pictures=100)

@@ -169,8 +169,10 @@ class TrainingRun:
                 state = self._restore(folder)
             except TrainingError as error:
                 if error.code == "checkpoint_mismatch":
-                    message = f"{self.folder}: began with other data or another configuration; --fresh begins again"
-                    raise TrainingError(error.code, message) from error
+                    what = "other data, another configuration, vocabulary, codebook or starting point"
+                    raise TrainingError(
+                        error.code, f"{self.folder}: began with {what}; --fresh begins again"
+                    ) from error
                 if folder == folders[0]:
                     raise
                 log.warning("%s; going back to the one before", error)
