@@ -1,7 +1,7 @@
 """The ablation table: one row for each thing that FLAVA's recipe adds, at a geometry that one machine trains in minutes.
 
     npm run ablate                        all rows, one seed; what is there already is not trained again
-    npm run ablate -- --seeds 2 --only joint init-mim init-dino
+    npm run ablate -- --seeds 2 --only itm init-mim init-dino
 
 Reads the configurations in gpu/configs/ablations. Scores are those of the dev style and the dev concepts: the test splits decide
 nothing. Writes docs/training/ablations.{md,json,png}.
