@@ -184,9 +184,10 @@ class JointBatches:
         rng = self._rng(update, "itm", part, self.ranks.rank)
         count = min(len(pixels), self.sizes.multimodal // self.ranks.count)
         mismatched = set(rng.sample(range(count), round(count * self.sizes.itm_mismatch)))
-        others = {row: self._other_caption(drawn, row, rng) for row in sorted(mismatched)}
-        texts = [others.get(row) or drawn.captions[row] for row in range(count)]
-        itm_labels = torch.tensor([int(others.get(row) is None) for row in range(count)])
+        drawn_others = ((row, self._other_caption(drawn, row, rng)) for row in sorted(mismatched))
+        others = {row: caption for row, caption in drawn_others if caption is not None}
+        texts = [others.get(row, drawn.captions[row]) for row in range(count)]
+        itm_labels = torch.tensor([int(row not in others) for row in range(count)])
         return FusedBatch(
             self._masked_images(pixels[:count], update, "mmm", part),
             self._masked_words(texts, self.model.max_text_length, update, "mmm", part),

@@ -56,8 +56,8 @@ def training_record(
 def stages_of(folder: Path) -> list[dict[str, Any]]:
     """That led to a checkpoint, each with its configuration."""
     record = read_record(folder)
-    *earlier, own = record.get("stages") or [{}]
-    return [*earlier, {**own, "config": record["config"]}] if own else []
+    stages = record.get("stages", [])
+    return [*stages[:-1], *({**own, "config": record["config"]} for own in stages[-1:])]
 
 
 def read_record(folder: Path) -> dict[str, Any]:
